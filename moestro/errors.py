@@ -68,6 +68,10 @@ class HostUnreachable(HostError):
     """No SSH connection within the time limit."""
 
 
+class ConnectionLost(HostUnreachable):
+    """The connection dropped, or the host stopped answering, while a command ran: its outcome is unknown."""
+
+
 class HostKeyChanged(HostError):
     """The host presented a key other than the pinned one: nothing was sent to it."""
 
