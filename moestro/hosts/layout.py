@@ -82,7 +82,7 @@ def _checked(name: str) -> str:
 
 
 def _slug(text: str) -> str:
-    """A readable path part; distinct texts stay distinct."""
+    """A readable path part. Texts that need more than "/" replaced get a digest, so that they stay distinct."""
     slug = re.sub(r"[^A-Za-z0-9._+-]", "-", text.replace("/", "--")).lstrip(".-") or "x"
     if slug == text.replace("/", "--"):
         return slug
