@@ -29,7 +29,7 @@ class Link:
     def __init__(self, connection: HostConnection) -> None:
         self.connection = connection
         self._transport: paramiko.Transport | None = None
-        self._opening = threading.Lock()
+        self._opening = threading.BoundedSemaphore(1)
         self._slots = threading.BoundedSemaphore(CHANNELS_PER_CONNECTION)
         self._in_use = 0
 
@@ -107,6 +107,6 @@ def close_links() -> None:
         link.close()
 
 
-def _acquire(lock: threading.Lock | threading.BoundedSemaphore, wait: Wait) -> None:
-    while not lock.acquire(timeout=_POLL_SECONDS):
+def _acquire(slot: threading.BoundedSemaphore, wait: Wait) -> None:
+    while not slot.acquire(timeout=_POLL_SECONDS):
         wait.check()
