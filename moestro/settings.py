@@ -149,7 +149,7 @@ class Settings(_Section):
     def _consistent(self) -> Self:
         mistakes = list(_contradictions(self))
         if mistakes:
-            raise ValueError("; ".join(mistakes))
+            raise ValueError("\n  ".join(mistakes))
         return self
 
 

@@ -1,0 +1,30 @@
+"""The Pulumi program: what the stack declares becomes a plan, and the plan becomes a service."""
+
+import pulumi
+
+from components.inference_service import InferenceService
+from components.outputs import curl, plan_summary
+from moestro.declaration import plan_for
+from moestro.errors import MoestroError
+from moestro.settings import parse_settings
+from pulumi.runtime import get_config_env
+
+
+def main() -> None:
+    """Declare the stack; a mistake in it is one readable message, not a traceback."""
+    try:
+        settings = parse_settings(get_config_env())
+        plan = plan_for(settings)
+    except MoestroError as error:
+        raise pulumi.RunError(str(error)) from None
+    service = InferenceService(settings.name, settings, plan)
+    pulumi.export("endpoint", service.endpoint)
+    pulumi.export("curl", curl(service.endpoint, pulumi.get_stack(), settings, plan))
+    pulumi.export("apiKey", next(iter(service.api_keys.values())))
+    pulumi.export("apiKeys", service.api_keys)
+    pulumi.export("replicas", service.replicas)
+    pulumi.export("usdPerHour", service.usd_per_hour)
+    pulumi.export("plan", plan_summary(settings, plan))
+
+
+main()

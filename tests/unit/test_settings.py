@@ -1,0 +1,94 @@
+"""The stack's declaration: what is accepted, and that every mistake is named with its key, value and fix."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from moestro.errors import InvalidInput
+from moestro.settings import Settings, parse_settings
+
+STACKS = Path(__file__).parents[2] / "stacks"
+GOOD: dict[str, Any] = {
+    "cloud": {"name": "spheron"},
+    "model": {"repo": "mistralai/Mixtral-8x7B-Instruct-v0.1"},
+    "gpu": {"type": "H100_PCIE", "count": 2},
+}
+TLS = {"certificate": "-----BEGIN CERTIFICATE-----\n…", "privateKey": "k"}
+
+
+def wire(config: dict[str, Any]) -> dict[str, str]:
+    """The configuration as the engine hands it over: scalars as text, everything else as JSON text."""
+    return {f"moe:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+
+
+def parse(**changes: Any) -> Settings:
+    return parse_settings(wire(GOOD | changes))
+
+
+def mistakes(**changes: Any) -> list[str]:
+    with pytest.raises(InvalidInput) as caught:
+        parse(**changes)
+    return str(caught.value).splitlines()[1:]
+
+
+class TestAccepted:
+    @pytest.mark.parametrize("path", sorted(STACKS.glob("Pulumi.*.yaml")), ids=lambda path: path.stem)
+    def test_every_stack_of_the_repository(self, path: Path) -> None:
+        config = {key.removeprefix("moe:"): value for key, value in yaml.safe_load(path.read_text())["config"].items()}
+        assert parse_settings(wire(config)).name == config["name"]
+
+    def test_other_namespaces_are_not_ours(self) -> None:
+        assert parse_settings(wire(GOOD) | {"aws:region": "eu-west-1"}).gpu.count == 2
+
+    def test_defaults_are_one_on_demand_replica_behind_port_80(self) -> None:
+        settings = parse()
+        assert (settings.replicas, settings.gpu.purchase, settings.gateway.listen_port) == (1, "on-demand", 80)
+
+    def test_tls_moves_the_port_to_443(self) -> None:
+        assert parse(gateway={"tls": TLS}).gateway.listen_port == 443
+
+
+class TestMistakes:
+    def test_all_of_them_in_one_message(self) -> None:
+        found = mistakes(replicas=0, gpu={"type": "H100_PCIE", "counts": 2}, cloud={"name": "aws"})
+        assert len(found) == 3
+
+    @pytest.mark.parametrize(
+        ("changes", "key", "words"),
+        [
+            ({"replcas": 3}, "moe:replcas", "did you mean 'replicas'?"),
+            ({"gpu": {"type": "H100_PCIE", "cuont": 2}}, "moe:gpu.cuont", "did you mean 'count'?"),
+            (
+                {"gateway": {"tls": TLS | {"certifcate": "x"}}},
+                "moe:gateway.tls.certifcate",
+                "did you mean 'certificate'?",
+            ),
+            ({"gpu": {"count": 1}}, "moe:gpu.type", "is missing"),
+            ({"gpu": {"type": "auto"}}, "moe:gpu", "moestro plan --pin"),
+            ({"replicas": "two"}, "moe:replicas", "'two' should be a valid integer"),
+            ({"replicas": 65}, "moe:replicas", "65 should be less than or equal to 64"),
+            ({"model": {"repo": "a", "directory": "b"}}, "moe:model", "exactly one of"),
+            ({"model": {"directory": "b", "revision": "c"}}, "moe:model", "'revision' belongs to 'repo'"),
+            ({"gateway": {"apiKeys": {}}}, "moe:gateway.apiKeys", "leave the key out"),
+            ({"gpu": {"type": "cpu"}}, "gpu.type 'cpu'", "'cpu' is what the sandbox rents"),
+            ({"gateway": {"placement": "own-host"}}, "gateway.gpuType", "is missing"),
+            ({"engine": {"maxUnavailable": 2}}, "engine.maxUnavailable 2", "more than replicas 1"),
+            ({"gateway": {"port": 8000}}, "gateway.port 8000", "engine.port too"),
+            ({"name": "Bad_Name"}, "moe:name", "'Bad_Name'"),
+        ],
+    )
+    def test_names_the_key_and_the_fix(self, changes: dict[str, Any], key: str, words: str) -> None:
+        [line] = mistakes(**changes)
+        assert key in line
+        assert words in line
+
+    def test_a_secret_with_a_wrong_name_is_not_shown(self) -> None:
+        found = mistakes(gateway={"apiKeys": {"Bad Name": "sk-very-secret"}})
+        assert "Bad Name" in found[0]
+        assert "sk-very-secret" not in "\n".join(found)
+
+    def test_secrets_of_wrong_type_are_not_shown(self) -> None:
+        assert "4242" not in "\n".join(mistakes(gateway={"apiKeys": {"alice": 4242}}))
