@@ -1,0 +1,197 @@
+"""The systemd unit of an engine and its secret environment file: pure text from a Launch.
+
+Reference: systemd.exec(5), systemd.service(5), systemd.syntax(7); every directive used exists since systemd 246.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from moestro.errors import InvalidInput
+from moestro.serving.launch import Launch
+
+ENGINE_USER = "moestro-engine"
+STOP_GRACE_SECONDS = 30  # for what the engine does after its own shutdown timeout
+START_LIMIT_SECONDS = 600
+START_LIMIT_BURST = 5
+TAIL_LINES = 300
+
+_BARE = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
+_PROGRAM = re.compile(r"/[A-Za-z0-9_@+=:,./-]+")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "%": "%%", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+# NoNewPrivileges keeps the setuid nvidia-modprobe from making the GPUs' device nodes after a boot: root does it first.
+_DEVICE_NODES = "nvidia-smi -L && nvidia-modprobe -u -c=0; true"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUnit:
+    """What the unit of an engine says.
+
+    Attributes:
+        name: the unit's name, with its suffix.
+        service: the service's name, already checked to be a plain name.
+        version: the engine's version; another one makes another unit, so that an upgrade restarts the engine.
+        launch: the process; its environment holds no secrets.
+        environment_file: path of the secret environment, read by systemd before it drops privileges.
+        shutdown_timeout_seconds: how long the engine itself lets running requests finish after SIGTERM.
+        user: system user to run as; None runs as root.
+    """
+
+    name: str
+    service: str
+    version: str
+    launch: Launch
+    environment_file: str
+    shutdown_timeout_seconds: int
+    user: str | None = ENGINE_USER
+
+
+def engine_unit(unit: EngineUnit) -> str:
+    """The unit file's text.
+
+    Raises:
+        InvalidInput: an argument or variable that no systemd unit can hold.
+    """
+    sections = (("Unit", _about(unit)), ("Service", _service(unit)), ("Install", ["WantedBy=multi-user.target"]))
+    return "\n".join(f"[{name}]\n" + "".join(f"{line}\n" for line in lines) for name, lines in sections)
+
+
+def tail_file(service: str) -> str:
+    """Where a stopped engine's last log lines are kept, beyond the journal's own rotation."""
+    return f"/var/log/moestro/{service}/engine.tail"
+
+
+def command_line(argv: tuple[str, ...]) -> str:
+    """``ExecStart`` syntax of an argv: every argument reaches the process as it is.
+
+    Raises:
+        InvalidInput: the program is no plain absolute path, or an argument holds NUL or is no text.
+    """
+    if not argv or not _PROGRAM.fullmatch(argv[0]):
+        raise InvalidInput(f"argv[0] {argv[:1]!r} must be the program's plain absolute path")
+    # ":" switches environment substitution off, so a "$" stays a "$".
+    return ":" + " ".join(map(quote, argv))
+
+
+def quote(text: str) -> str:
+    """One word in systemd's syntax.
+
+    Raises:
+        InvalidInput: the text holds NUL or cannot be encoded as UTF-8.
+    """
+    if "\0" in text or not _is_utf8(text):
+        raise InvalidInput(f"{text!r} cannot stand in a systemd unit: it holds NUL or is not valid Unicode")
+    return text if _BARE.fullmatch(text) else f'"{"".join(map(_escaped, text))}"'
+
+
+def environment_text(variables: Mapping[str, str]) -> str:
+    """The text of an ``EnvironmentFile``; each value reaches the process as it is.
+
+    Raises:
+        InvalidInput: a name that is no variable name, or a value of more than one line (the value is not shown).
+    """
+    return "".join(f'{name}="{_file_value(name, value)}"\n' for name, value in sorted(variables.items()))
+
+
+def _about(unit: EngineUnit) -> list[str]:
+    return [
+        f"Description=Moestro engine of {unit.service}",
+        "Wants=network-online.target",
+        "After=network-online.target",
+        f"StartLimitIntervalSec={START_LIMIT_SECONDS}",
+        f"StartLimitBurst={START_LIMIT_BURST}",
+    ]
+
+
+def _service(unit: EngineUnit) -> list[str]:
+    return [
+        "Type=exec",
+        *([f"User={unit.user}", f"Group={unit.user}"] if unit.user else []),
+        *_environment(unit),
+        f"EnvironmentFile={unit.environment_file}",
+        f"ExecStartPre=-+/bin/sh -c {quote(_DEVICE_NODES)}",
+        f"ExecStart={command_line(unit.launch.argv)}",
+        f"ExecStopPost=-+/bin/sh -c {quote(_keep_tail(unit))}",
+        *_life(unit.shutdown_timeout_seconds),
+        *_surroundings(unit.service),
+    ]
+
+
+def _environment(unit: EngineUnit) -> Iterable[str]:
+    home = f"/var/cache/moestro/{unit.service}"
+    defaults = {
+        "HOME": home,
+        "XDG_CACHE_HOME": home,
+        "PYTHONUNBUFFERED": "1",
+        "MOESTRO_ENGINE_VERSION": unit.version,
+    }
+    for name, value in sorted((defaults | unit.launch.env).items()):
+        if not _VARIABLE.fullmatch(name):
+            raise InvalidInput(f"env {name!r} is no variable name: use letters, digits and _")
+        if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value):
+            raise InvalidInput(f"env {name} holds a control character, which systemd refuses: remove it")
+        yield f"Environment={quote(f'{name}={value}')}"
+
+
+def _life(shutdown_timeout_seconds: int) -> list[str]:
+    return [
+        # vLLM ends with status 0 when its engine process died, so on-failure would leave the replica down.
+        "Restart=always",
+        "RestartSec=5",
+        # 2 is the argument parser's verdict on the launch line: no restart makes it right.
+        "RestartPreventExitStatus=2",
+        # SIGTERM goes to the server alone; its workers must live until the running requests are answered.
+        "KillMode=mixed",
+        f"TimeoutStopSec={shutdown_timeout_seconds + STOP_GRACE_SECONDS}",
+    ]
+
+
+def _surroundings(service: str) -> list[str]:
+    directory = f"moestro/{service}"
+    return [
+        "LimitNOFILE=65535",
+        "LimitMEMLOCK=infinity",
+        "TasksMax=infinity",
+        "StandardOutput=journal",
+        "StandardError=journal",
+        "LogRateLimitIntervalSec=0",
+        f"CacheDirectory={directory}",
+        f"LogsDirectory={directory}",
+        f"WorkingDirectory=/var/cache/{directory}",
+        "UMask=0077",
+        # No limits on devices, memory protection or system calls: GPUs, RDMA and run-time compilers need them.
+        "NoNewPrivileges=yes",
+        "PrivateTmp=yes",
+        "ProtectSystem=full",
+        "ProtectHome=read-only",
+        "ProtectControlGroups=yes",
+        "ProtectKernelModules=yes",
+        "ProtectKernelLogs=yes",
+        "LockPersonality=yes",
+        "RestrictSUIDSGID=yes",
+        "RestrictRealtime=yes",
+    ]
+
+
+def _keep_tail(unit: EngineUnit) -> str:
+    return f"journalctl --unit={unit.name} --lines={TAIL_LINES} --output=cat --no-pager > {tail_file(unit.service)}"
+
+
+def _escaped(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    return f"\\x{ord(character):02x}" if ord(character) < 0x20 or ord(character) == 0x7F else character
+
+
+def _is_utf8(text: str) -> bool:
+    return not any(0xD800 <= ord(character) <= 0xDFFF for character in text)
+
+
+def _file_value(name: str, value: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        raise InvalidInput(f"{name!r} is no variable name: use letters, digits and _")
+    if re.search(r"[\x00-\x1f\x7f]", value) or not _is_utf8(value):
+        raise InvalidInput(f"{name} must be one line of text without control characters")
+    return re.sub(r'(["\\`$])', r"\\\1", value)
