@@ -41,7 +41,6 @@ class Instance(Resource):
         "region",
         "provider",
         "image",
-        "offerId",
         "usdPerHour",
         "createdAt",
     )
@@ -54,7 +53,6 @@ class Instance(Resource):
     region = Attribute[str]("region")
     provider = Attribute[str]("provider")
     image = Attribute[str]("image")
-    offer_id = Attribute[str | None]("offerId")
     usd_per_hour = Attribute[float]("usdPerHour")
     created_at = Attribute[str]("createdAt")
 

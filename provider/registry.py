@@ -1,0 +1,13 @@
+"""Every custom resource of the package."""
+
+from typing import Any
+
+from provider.identity import Authority, Certificate, KeyPair, Token
+from provider.instance import Instance
+from provider.resource import Resource
+from provider.ssh_key import SshKey
+
+
+def resources() -> list[Resource[Any, Any]]:
+    """One of each, as they reach the real clouds and hosts."""
+    return [Token(), KeyPair(), Authority(), Certificate(), SshKey(), Instance()]
