@@ -6,7 +6,7 @@ from moestro.clouds.base import Cloud, Instance, InstanceState, Offer, OfferQuer
 from moestro.errors import AmbiguousOutcome, CloudError, InsufficientFunds, NoCapacity, NotFound, NotYetTerminable
 from moestro.waiting import Wait
 
-LOOK_SECONDS = 180.0  # how long an order of unknown outcome is looked for: lists lag behind orders
+LOOK_SECONDS = 120.0  # how long an order of unknown outcome is looked for: lists lag behind orders
 GONE_SECONDS = 300.0  # how long an accepted termination may take to show
 ENDED = frozenset({InstanceState.FAILED, InstanceState.GONE, InstanceState.PREEMPTED})
 

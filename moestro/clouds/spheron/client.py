@@ -278,11 +278,10 @@ def _is_last(page: int, received: int, limit: int | None, total_pages: int | Non
 def _already_gone(answer: Answer) -> bool:
     if answer.status == 404:
         return True
-    said = w.refusal(answer.body)
-    return answer.status == 400 and (
-        said.current_status in {"terminated", "terminated-provider"}
-        or "already been terminated" in (said.message or "")
-    )
+    if answer.status != 400:
+        return False
+    state = STATES.get(w.refusal(answer.body).current_status or "")
+    return state in ENDED or "already been terminated" in str(answer)
 
 
 def _require(answer: Answer) -> Answer:
