@@ -1,13 +1,13 @@
 """The Pulumi program: what the stack declares becomes a plan, and the plan becomes a service."""
 
 import pulumi
+from pulumi.runtime import get_config_env
 
 from components.inference_service import InferenceService
 from components.outputs import curl, plan_summary
 from moestro.declaration import plan_for
 from moestro.errors import MoestroError
 from moestro.settings import parse_settings
-from pulumi.runtime import get_config_env
 
 
 def main() -> None:

@@ -5,12 +5,13 @@ import json
 import shlex
 from typing import Any
 
+from pulumi import Output
+
 from components.replica import endpoint_of, served_name
 from moestro.hosts.layout import weights_path
 from moestro.planning.plan import Plan
 from moestro.serving.render import render
 from moestro.settings import Settings
-from pulumi import Output
 
 
 def curl(endpoint: Output[str], stack: str, settings: Settings, plan: Plan) -> Output[str]:

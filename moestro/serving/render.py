@@ -3,12 +3,13 @@
 from moestro.errors import InvalidInput
 from moestro.planning.plan import Plan
 from moestro.serving import sglang, vllm
+from moestro.serving.arguments import ONLY_NODE
 from moestro.serving.launch import Endpoint, Launch, Node
 
 _RENDERERS = {"vllm": vllm.render, "sglang": sglang.render}
 
 
-def render(plan: Plan, endpoint: Endpoint, node: Node | None = None, program: str | None = None) -> Launch:
+def render(plan: Plan, endpoint: Endpoint, node: Node = ONLY_NODE, program: str | None = None) -> Launch:
     """The argv and environment of one engine process of this plan.
 
     Raises:
@@ -17,4 +18,4 @@ def render(plan: Plan, endpoint: Endpoint, node: Node | None = None, program: st
     renderer = _RENDERERS.get(plan.engine.engine)
     if renderer is None:
         raise InvalidInput(f"engine '{plan.engine.engine}' is unknown: use {' or '.join(_RENDERERS)}")
-    return renderer(plan, endpoint, node or Node(), program or plan.engine.engine)
+    return renderer(plan, endpoint, node, program or plan.engine.engine)
