@@ -29,7 +29,7 @@ _ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa
 _PUBLIC, _SECRET = 0o644, 0o600
 
 _FILES = {
-    "keys": "keys.conf",
+    "user_keys": "keys.conf",
     "engine_key": "engine-key.conf",
     "client_certificate": "client.crt",
     "client_private_key": "client.key",
@@ -189,7 +189,7 @@ def _files(spec: GatewaySpec, paths: GatewayPaths, digest: str) -> dict[str, Con
     _check(spec)
     files = {
         "nginx.conf": ConfigFile(_main(spec, paths, digest)),
-        _FILES["keys"]: ConfigFile("".join(_key_lines(spec.api_keys)), _SECRET),
+        _FILES["user_keys"]: ConfigFile("".join(_key_lines(spec.api_keys)), _SECRET),
         _FILES["engine_key"]: ConfigFile(_engine_key(spec.engine_api_key), _SECRET),
         _FILES["client_certificate"]: ConfigFile(spec.certificate_pem),
         _FILES["client_private_key"]: ConfigFile(spec.private_key_pem, _SECRET),

@@ -22,7 +22,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "%": "%%", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 # NoNewPrivileges keeps the setuid nvidia-modprobe from making the GPUs' device nodes after a boot: root does it first.
-_DEVICE_NODES = "nvidia-smi -L && nvidia-modprobe -u -c=0; true"
+_DEVICE_NODES = "command -v nvidia-smi >/dev/null || exit 0; nvidia-smi -L; nvidia-modprobe -u -c=0"
 
 
 @dataclass(frozen=True, slots=True)
