@@ -14,6 +14,8 @@ from typing import Any
 import docker
 import yaml
 
+from moestro.clouds.sandbox.home import Home
+
 CHECKOUT = Path(__file__).parents[2]
 LOCAL: dict[str, Any] = yaml.safe_load((CHECKOUT / "stacks" / "Pulumi.local.yaml").read_text())["config"]
 
@@ -33,8 +35,10 @@ class Stack:
     def __init__(self, home: Path, settings: Mapping[str, Any], name: str = "test") -> None:
         self.home, self.name = home, name
         self.sandbox = home / "sandbox"
-        self.config_file = home / f"Pulumi.{name}.yaml"
+        self.project = home / "project"
+        self.config_file = self.project / "stacks" / f"Pulumi.{name}.yaml"
         (home / "state").mkdir(parents=True, exist_ok=True)
+        self._lay_out_project()
         self.env = os.environ | {
             "PULUMI_BACKEND_URL": f"file://{home}/state",
             "PULUMI_HOME": str(home / "pulumi"),
@@ -56,7 +60,8 @@ class Stack:
         """The command line of ``pulumi`` with these arguments."""
         program = shutil.which("pulumi")
         assert program, "pulumi is not on PATH: source scripts/env"
-        return [program, *arguments, "--non-interactive", "--cwd", str(CHECKOUT), *self._stack_options(arguments)]
+        options = ["--non-interactive", "--cwd", str(self.project)]
+        return [program, *arguments, *options, *([] if arguments[:2] == ("stack", "init") else ["--stack", self.name])]
 
     def pulumi(self, *arguments: str, check: bool = True, timeout: float = 900) -> Finished:
         """Run one command to its end; with ``check`` a failure fails the test and shows the output."""
@@ -116,18 +121,23 @@ class Stack:
         found = docker.from_env().containers.list(filters={"label": f"moestro.sandbox={self.sandbox_id()}"})
         return sorted(container.name or "" for container in found)
 
+    def wipe(self) -> None:
+        """Remove the hosts of this stack's sandbox, whatever state its resources are in."""
+        from moestro.clouds import sandbox
+
+        sandbox.destroy(Home(self.sandbox))
+
     def sandbox_id(self) -> str:
         """The sandbox's id in Docker's labels."""
-        from moestro.clouds.sandbox.home import Home
-
         return Home(self.sandbox).id
 
-    def _stack_options(self, arguments: tuple[str, ...]) -> list[str]:
-        if arguments[:2] == ("stack", "init"):
-            return ["--config-file", str(self.config_file)]
-        options = ["--stack", self.name]
-        needs_config = arguments[0] in {"up", "preview", "refresh", "destroy"}
-        return [*options, "--config-file", str(self.config_file)] if needs_config else options
+    def _lay_out_project(self) -> None:
+        """The checkout's program under a ``stacks`` folder of our own: Pulumi writes into a stack's settings file."""
+        (self.project / "stacks").mkdir(parents=True, exist_ok=True)
+        for part in ("Pulumi.yaml", "__main__.py", "components", "provider", ".venv"):
+            link = self.project / part
+            if not link.is_symlink():
+                link.symlink_to(CHECKOUT / part)
 
 
 def kill_group(process: "subprocess.Popen[bytes]") -> None:
