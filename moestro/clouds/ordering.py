@@ -64,17 +64,24 @@ def find_one(cloud: Cloud, name: str, wait: Wait) -> Instance | None:
 def await_running(cloud: Cloud, instance_id: str, wait: Wait, poll_seconds: float = 20.0) -> Instance:
     """Wait until the machine runs and has an address.
 
+    Args:
+        cloud: whose machine.
+        instance_id: which machine.
+        wait: how long at most; marketplaces take 25 minutes and more.
+        poll_seconds: the first pause; later ones grow to three times as much, to stay below the cloud's rate limit
+            where many machines are awaited side by side.
+
     Raises:
         CloudError: it ended instead, or was stopped.
     """
-    while True:
+    for _ in wait.backoff(poll_seconds, factor=1.2, most=3 * poll_seconds):
         instance = cloud.get_instance(instance_id, wait)
         if instance.state is InstanceState.RUNNING and instance.address:
             return instance
         if instance.state not in {InstanceState.PENDING, InstanceState.RUNNING}:
             raise CloudError(f"{cloud.name}: machine {instance.name} ({instance.id}) is {instance.state}, not running")
         wait.report(f"{instance.name} is {instance.state} in {instance.region}")
-        wait.sleep(poll_seconds)
+    raise AssertionError("backoff only ends by raising")
 
 
 def terminate(cloud: Cloud, instance_id: str, wait: Wait, poll_seconds: float = 10.0) -> None:

@@ -5,6 +5,7 @@ import ipaddress
 import json
 import socket
 import tarfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
+from docker.types import IPAMConfig, IPAMPool
 
 from moestro.clouds.sandbox.home import Home
 from moestro.clouds.sandbox.store import Deployment
@@ -26,6 +28,7 @@ USER_ID = 1000
 SSH_PORT = 22
 DOCKER_SECONDS = 180  # twenty hosts that start at once keep Docker busy
 PROBE_SECONDS = 0.5
+PAPER_NETWORK = ipaddress.ip_network("198.18.0.0/15")
 REBOOTS: Any = {"Name": "unless-stopped"}  # a host that shuts itself down to reboot comes up again
 
 
@@ -76,8 +79,7 @@ class PaperHosts:
 
     def look(self, deployment: Deployment) -> Sight:
         """Always reachable, at an address that is reserved for benchmarks and routed nowhere (RFC 2544)."""
-        network = ipaddress.ip_network("198.18.0.0/15")
-        return Sight(Presence.REACHABLE, str(network[int(deployment.id[:8], 16) % network.num_addresses]))
+        return Sight(Presence.REACHABLE, str(PAPER_NETWORK[deployment.number]))
 
     def remove(self, deployment: Deployment) -> None:
         """Nothing is removed."""
@@ -185,6 +187,7 @@ class DockerHosts:
                     f"{LABEL}.terms": json.dumps(deployment.terms),
                 },
                 network=self._network,
+                networking_config={self._network: self._endpoint(deployment)},
                 cap_add=["SYS_ADMIN"],
                 security_opt=["seccomp=unconfined"],
                 tmpfs={"/run": "", "/run/lock": ""},
@@ -197,10 +200,23 @@ class DockerHosts:
                 raise
             return self._docker.containers.get(self._name(deployment))  # another process was first
 
+    def _endpoint(self, deployment: Deployment) -> Any:
+        network = self._docker.networks.get(self._network)
+        subnet = ipaddress.ip_network(network.attrs["IPAM"]["Config"][0]["Subnet"])
+        return self._docker.api.create_endpoint_config(ipv4_address=str(subnet[deployment.number]))
+
     def _ensure_network(self) -> None:
         with self._home.locked("network"):
-            if not self._docker.networks.list(names=[self._network]):
-                self._docker.networks.create(self._network, driver="bridge", labels={LABEL: self._home.id})
+            # Docker's own filter matches parts of names too.
+            if any(network.name == self._network for network in self._docker.networks.list(names=[self._network])):
+                return
+            # Docker finds a free range but allows fixed addresses only in a range that it was given: so give it back.
+            draft = self._docker.networks.create(f"{self._network}-draft", labels={LABEL: self._home.id})
+            draft.reload()
+            subnet = draft.attrs["IPAM"]["Config"][0]["Subnet"]
+            draft.remove()
+            ipam = IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)])
+            self._docker.networks.create(self._network, driver="bridge", ipam=ipam, labels={LABEL: self._home.id})
 
     def _remove_network(self) -> None:
         for network in self._docker.networks.list(filters={"label": f"{LABEL}={self._home.id}"}):
@@ -218,7 +234,6 @@ def _files(deployment: Deployment) -> bytes:
     """What a host finds on its disk at its first boot: who may log in and, as a fault, a slow sshd."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        _add_directory(archive, f"home/{USER}/.ssh", USER_ID)
         _add_file(archive, f"home/{USER}/.ssh/authorized_keys", f"{deployment.public_key}\n", 0o600, USER_ID)
         if deployment.late_ssh:
             unit = f"[Service]\nTimeoutStartSec=infinity\nExecStartPre=/bin/sleep {deployment.late_ssh}\n"
@@ -226,16 +241,10 @@ def _files(deployment: Deployment) -> bytes:
     return buffer.getvalue()
 
 
-def _add_directory(archive: tarfile.TarFile, path: str, owner: int) -> None:
-    entry = tarfile.TarInfo(path)
-    entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, 0o700, owner, owner
-    archive.addfile(entry)
-
-
 def _add_file(archive: tarfile.TarFile, path: str, text: str, mode: int, owner: int) -> None:
     content = text.encode()
     entry = tarfile.TarInfo(path)
-    entry.size, entry.mode, entry.uid, entry.gid = len(content), mode, owner, owner
+    entry.size, entry.mode, entry.uid, entry.gid, entry.mtime = len(content), mode, owner, owner, time.time()
     archive.addfile(entry, io.BytesIO(content))
 
 

@@ -188,7 +188,7 @@ class Sandbox:
             raise _bad(str(error)) from None
         late_ssh = self._faults.take(FaultKind.LATE_SSH, order.name)
         late_listing = self._faults.take(FaultKind.LATE_LISTING, order.name)
-        deployment = Deployment(
+        accepted = Deployment(
             id=uuid.uuid4().hex,
             name=order.name,
             terms=order.terms(),
@@ -198,8 +198,7 @@ class Sandbox:
             late_ssh=late_ssh.seconds if late_ssh else 0.0,
             listed_at=self._now() + (late_listing.seconds if late_listing else 0.0),
         )
-        self._store.add_deployment(deployment)
-        deployment, failure = self._start(deployment)
+        deployment, failure = self._start(self._store.add_deployment(accepted))
         if failure:
             raise _bad(f"Unable to launch virtual-machines: {failure}")
         return deployment

@@ -1,20 +1,23 @@
 """The sandbox's memory: one SQLite file that any number of processes read and write at once."""
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 
 from moestro.clouds.sandbox.home import Home, Settings
 
 BUSY_SECONDS = 30.0
+FIRST_NUMBER = 2  # a network's first address is its gateway's
+_LIVING = "status NOT IN ('failed', 'terminated', 'terminated-provider')"
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE deployments (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, terms TEXT NOT NULL, public_key TEXT NOT NULL, status TEXT NOT NULL,
     created_at REAL NOT NULL, started_at REAL, stopped_at REAL, rented INTEGER NOT NULL, late_ssh REAL NOT NULL,
-    listed_at REAL NOT NULL
+    listed_at REAL NOT NULL, number INTEGER NOT NULL
 );
 CREATE TABLE ssh_keys (id TEXT PRIMARY KEY, name TEXT NOT NULL, public_key TEXT NOT NULL, created_at REAL NOT NULL);
 CREATE TABLE faults (
@@ -34,6 +37,7 @@ class Deployment:
         rented: whether its host was ever there; a host that is missing afterwards was taken away.
         late_ssh: seconds that its sshd takes to start after its boot.
         listed_at: when it shows up in lists.
+        number: its place in the network, which no other living machine has; it keeps its address when it reboots.
     """
 
     id: str
@@ -47,6 +51,7 @@ class Deployment:
     rented: bool = False
     late_ssh: float = 0.0
     listed_at: float = 0.0
+    number: int = 0
 
     @property
     def ended(self) -> bool:
@@ -87,12 +92,15 @@ class Store:
             for table in ("deployments", "ssh_keys", "faults"):
                 db.execute(f"DELETE FROM {table}")
 
-    def add_deployment(self, deployment: Deployment) -> None:
-        """Remember a new machine."""
-        values = astuple(deployment)
-        row = [json.dumps(value) if isinstance(value, dict) else value for value in values]
+    def add_deployment(self, deployment: Deployment) -> Deployment:
+        """Remember a new machine and give it the lowest free number."""
         with self.transaction(write=True) as db:
+            taken = {row["number"] for row in db.execute(f"SELECT number FROM deployments WHERE {_LIVING}")}
+            free = next(number for number in itertools.count(FIRST_NUMBER) if number not in taken)
+            deployment = replace(deployment, number=free)
+            row = [json.dumps(value) if isinstance(value, dict) else value for value in astuple(deployment)]
             db.execute(f"INSERT INTO deployments VALUES ({', '.join('?' * len(row))})", row)
+        return deployment
 
     def deployment(self, deployment_id: str) -> Deployment | None:
         """One machine."""
@@ -108,10 +116,9 @@ class Store:
     def change_deployment(self, deployment: Deployment, **changes: object) -> Deployment:
         """Change fields of a machine unless it has ended meanwhile; returns it as it is then."""
         assignments = ", ".join(f"{name} = :{name}" for name in changes)
-        living = "status NOT IN ('failed', 'terminated', 'terminated-provider')"
         with self.transaction(write=True) as db:
             db.execute(
-                f"UPDATE deployments SET {assignments} WHERE id = :id AND {living}", changes | {"id": deployment.id}
+                f"UPDATE deployments SET {assignments} WHERE id = :id AND {_LIVING}", changes | {"id": deployment.id}
             )
             row = db.execute("SELECT * FROM deployments WHERE id = ?", (deployment.id,)).fetchone()
         return _deployment(row) if row else deployment
