@@ -1,4 +1,5 @@
 """``moestro:identity``: random values, keys and certificates that live, encrypted, in the stack's state alone."""
+# ruff: noqa: ARG002 - every resource has the same methods, whether it needs each argument or not
 
 import datetime
 import hashlib
@@ -27,12 +28,10 @@ class _Kept(Resource[I, O], Generic[I, O]):
 
     def update(self, context: Context, resource_id: str, inputs: I, state: O) -> O:
         """Nothing to do: every input replaces."""
-        del context, resource_id, inputs
         return state
 
     def read(self, context: Context, resource_id: str, inputs: I, state: O) -> Found[O]:
         """As remembered."""
-        del context, resource_id, inputs
         return Found(state)
 
     def delete(self, context: Context, resource_id: str, inputs: I, state: O) -> None:
@@ -61,7 +60,6 @@ class Token(_Kept[TokenInputs, TokenOutputs]):
 
     def create(self, context: Context, inputs: TokenInputs) -> tuple[str, TokenOutputs]:
         """Draw it."""
-        del context
         value = inputs.prefix + secrets.token_urlsafe(inputs.bytes)
         return _fingerprint(value), TokenOutputs(value=value)
 
@@ -90,7 +88,6 @@ class KeyPair(_Kept[KeyPairInputs, KeyPairOutputs]):
         """Generate it."""
         from provider.certificates import ssh_key_pair
 
-        del context
         public, private = ssh_key_pair(inputs.comment)
         return _fingerprint(public), KeyPairOutputs(public_key=public, private_key=private)
 
@@ -123,7 +120,6 @@ class Authority(_Kept[AuthorityInputs, AuthorityOutputs]):
         """Generate and sign it."""
         from provider.certificates import authority
 
-        del context
         made = authority(inputs.common_name, inputs.validity_days, self._now())
         outputs = AuthorityOutputs(certificate_pem=made.certificate_pem, private_key_pem=made.private_key_pem)
         return made.serial, outputs
@@ -163,7 +159,6 @@ class Certificate(_Kept[CertificateInputs, CertificateOutputs]):
         """Generate and sign it."""
         from provider.certificates import certificate
 
-        del context
         try:
             made = certificate(**dict(inputs), now=self._now())
         except ValueError as error:

@@ -1,4 +1,5 @@
 """``moestro:cloud:Instance``: the one resource that bills."""
+# ruff: noqa: ARG002 - every resource has the same methods, whether it needs each argument or not
 
 import contextlib
 import hashlib
@@ -150,7 +151,6 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
         A replacement forced from outside (``--replace``, ``taint``) reaches Create with unchanged inputs, which finds
         the machine by its unchanged name: it is then the replacement itself and must stay.
         """
-        del state
         if resource_id in self._handed_out:
             context.warn(
                 f"machine {resource_id} is kept: its replacement has the same declaration and so is the same machine. "
@@ -164,7 +164,6 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
 
     def foresee(self, inputs: InstanceInputs, state: InstanceOutputs | None) -> Mapping[str, Any]:
         """The name follows from the inputs."""
-        del state
         return {"name": unique_name(inputs.wire())}
 
     def stale(self, state: InstanceOutputs) -> str | None:

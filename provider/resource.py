@@ -1,4 +1,5 @@
 """What every custom resource of the package declares and does. All the rest (wire, diff, preview) is made from it."""
+# ruff: noqa: ARG002 - every resource has the same methods, whether it needs each argument or not
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -96,20 +97,16 @@ class Resource(ABC, Generic[I, O]):
 
     def prepare(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Inputs that follow from others and from the operator's machine, by wire name; runs at every check."""
-        del values
         return {}
 
     def foresee(self, inputs: I, state: O | None) -> Mapping[str, Any]:
         """Outputs that a preview can know, by wire name; called only when all inputs are known."""
-        del inputs, state
         return {}
 
     def stale(self, state: O) -> str | None:
         """The output, by wire name, whose age alone asks for a replacement."""
-        del state
         return None
 
     def collides(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
         """Whether a replacement from ``old`` to ``new`` inputs could take the old thing for the new one."""
-        del old, new
         return False

@@ -1,4 +1,5 @@
 """The gRPC server that the engine talks to. Its event loop only routes; all work runs in threads."""
+# ruff: noqa: ARG002 - gRPC gives every method a request and a context, needed or not
 
 import asyncio
 import threading
@@ -43,39 +44,32 @@ class Provider(ResourceProviderServicer):
 
     async def Handshake(self, request: pb.ProviderHandshakeRequest, context: Servicing) -> pb.ProviderHandshakeResponse:
         """Agree on what both sides can do."""
-        del context
         self._display.attach(request.engine_address)
         return pb.ProviderHandshakeResponse(accept_secrets=True)
 
     async def Attach(self, request: plugin_pb2.PluginAttach, context: Servicing) -> Empty:
         """Talk to the engine at this address from now on (a plugin started by hand)."""
-        del context
         self._display.attach(request.address)
         return Empty()
 
     async def GetPluginInfo(self, request: Empty, context: Servicing) -> plugin_pb2.PluginInfo:
         """The version of the package."""
-        del request, context
         return plugin_pb2.PluginInfo(version=VERSION)
 
     async def GetSchema(self, request: pb.GetSchemaRequest, context: Servicing) -> pb.GetSchemaResponse:
         """The package's schema, as JSON."""
-        del request, context
         return pb.GetSchemaResponse(schema=schema_text(self._resources))
 
     async def CheckConfig(self, request: pb.CheckRequest, context: Servicing) -> pb.CheckResponse:
         """The provider has no configuration of its own: clouds' tokens are read from the environment when needed."""
-        del context
         return pb.CheckResponse(inputs=request.news)
 
     async def DiffConfig(self, request: pb.DiffRequest, context: Servicing) -> pb.DiffResponse:
         """Nothing in the configuration can change."""
-        del request, context
         return pb.DiffResponse(changes=pb.DiffResponse.DIFF_NONE)
 
     async def Configure(self, request: pb.ConfigureRequest, context: Servicing) -> pb.ConfigureResponse:
         """Secrets and previews are understood; resource references and output values are not needed."""
-        del request, context
         return pb.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
     async def Check(self, request: pb.CheckRequest, context: Servicing) -> pb.CheckResponse:
@@ -104,7 +98,6 @@ class Provider(ResourceProviderServicer):
 
     async def Cancel(self, request: Empty, context: Servicing) -> Empty:
         """Every wait ends now; what exists is reported with its error, so that the next ``up`` continues it."""
-        del request, context
         self.cancel.set()
         return Empty()
 

@@ -1,4 +1,5 @@
 """``moestro:cloud:SshKey``."""
+# ruff: noqa: ARG002 - every resource has the same methods, whether it needs each argument or not
 
 from typing import Annotated
 
@@ -44,7 +45,6 @@ class SshKey(Resource[SshKeyInputs, SshKeyOutputs]):
 
     def update(self, context: Context, resource_id: str, inputs: SshKeyInputs, state: SshKeyOutputs) -> SshKeyOutputs:
         """Nothing to do: every change but that of the name replaces it."""
-        del context, resource_id, inputs
         return state
 
     def read(
