@@ -54,6 +54,7 @@ class Facts:
     virtualization: str  # "none" on bare metal, else kvm, docker, ...
     boot_id: str
     nvidia_devices: int = 0  # on the PCI bus, with or without a driver
+    nvswitches: int = 0  # on the PCI bus
     gpus: tuple[Gpu, ...] = ()
     driver_version: str | None = None  # of the loaded kernel module
     driver_error: str | None = None  # what nvidia-smi said when it failed
@@ -61,6 +62,7 @@ class Facts:
     all_nvlink: bool | None = None  # whether every pair of GPUs is joined by NVLink; None with less than two
     units: tuple[Unit, ...] = ()
     engines: tuple[Engine, ...] = ()
+    engine_link: str | None = None  # which of our installed engines is in use
     python: str | None = None
     nvcc: str | None = None  # the toolkit's version
     apt_locked: bool = False
@@ -101,7 +103,8 @@ def parse(report: str) -> Facts:
         disk_free_gib=_first_number(sections["disk"]) / 2**30,
         virtualization=sections["virtualization"] or "none",
         boot_id=sections["boot"],
-        nvidia_devices=int(sections["pci"] or 0),
+        nvidia_devices=_pci_count(sections["pci"], "30[02]"),
+        nvswitches=_pci_count(sections["pci"], "680"),
         gpus=gpus,
         driver_version=_driver(sections["driver"], sections["gpus"]),
         driver_error=_driver_error(sections["gpus"]),
@@ -109,6 +112,7 @@ def parse(report: str) -> Facts:
         all_nvlink=all_nvlink(sections["topology"], len(gpus)),
         units=_units(sections["units"]),
         engines=_engines(sections["engines"]),
+        engine_link=sections["engine-link"] or None,
         python=_match(r"Python (\S+)", sections["python"]),
         nvcc=_match(r"release ([\d.]+)", sections["nvcc"]),
         apt_locked=sections["apt-lock"] == "held",
@@ -176,6 +180,11 @@ def _units(text: str) -> tuple[Unit, ...]:
 def _engines(text: str) -> tuple[Engine, ...]:
     rows = (line.split("\t") for line in text.splitlines())
     return tuple(Engine(row[0], row[1], row[2], row[3] == "ours") for row in rows if len(row) == 4)
+
+
+def _pci_count(text: str, device_class: str) -> int:
+    """NVIDIA devices of a PCI class: 300 display, 302 3D controller, 680 bridge (NVSwitch)."""
+    return len(re.findall(rf"^{device_class}\d\d 10DE:", text, re.MULTILINE | re.IGNORECASE))
 
 
 def _first_number(text: str) -> float:

@@ -12,6 +12,7 @@ WEIGHTS = f"{STATE}/weights"
 OPT = "/opt/moestro"
 ENGINE = f"{OPT}/engine"  # a symbolic link to the installed engine in use
 ENGINES = f"{OPT}/engines"
+PYTHONS = f"{OPT}/python"  # interpreters that uv fetched for the engines
 TOOLS = f"{OPT}/tools"  # a virtual environment with uv and huggingface_hub
 BAKED_ENGINE = "/opt/vllm"  # where host images bring an engine along
 MARKER = ".moestro.json"  # written last into what Moestro installed; without it, it is not ours or not complete
@@ -55,6 +56,11 @@ def engine_directory(engine: str, version: str, variant: str = "") -> str:
 def engine_program(engine: str, root: str = ENGINE) -> str:
     """The engine's program under an installation root."""
     return f"{root}/bin/{ENGINE_PROGRAMS[engine]}"
+
+
+def cuda_home(root: str = ENGINE) -> str:
+    """The CUDA toolkit beside an engine that compiles DeepGEMM kernels: the value of CUDA_HOME in its environment."""
+    return f"{root}/cuda"
 
 
 def weights_path(model: str, revision: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Bash that runs on hosts. Files, so that linters and people can read them; parameters arrive as ``$1``, ``$2``, ..."""
+"""Programs that run on hosts, as files, so that linters and people can read them; parameters arrive as ``$1``, ..."""
 
 import shlex
 from functools import cache
@@ -6,11 +6,12 @@ from importlib.resources import files
 
 
 def script(name: str, *parameters: str | int | float) -> str:
-    """A command line that runs the script ``name`` with these parameters."""
+    """A Bash line that runs the script ``name`` with these parameters."""
     words = " ".join(shlex.quote(str(parameter)) for parameter in parameters)
-    return f"set -- {words}\n{_text(name)}"
+    return f"set -- {words}\n{text(name + '.sh')}"
 
 
 @cache
-def _text(name: str) -> str:
-    return (files(__name__) / f"{name}.sh").read_text(encoding="utf-8")
+def text(name: str) -> str:
+    """The text of a file of this package."""
+    return (files(__name__) / name).read_text(encoding="utf-8")

@@ -8,8 +8,11 @@ say memory; grep MemTotal: /proc/meminfo
 say disk; d=/var/lib/moestro; [ -d "$d" ] || d=/var/lib; df -B1 --output=avail "$d" | tail -n 1
 say virtualization; systemd-detect-virt 2>/dev/null
 say boot; cat /proc/sys/kernel/random/boot_id
-# Display and 3D controllers of NVIDIA, whether or not a driver is loaded.
-say pci; cat /sys/bus/pci/devices/*/uevent 2>/dev/null | grep -A3 -iE '^PCI_CLASS=30[02]' | grep -ciE '^PCI_ID=10DE'
+# Class and vendor:device of every PCI device of NVIDIA, whether or not a driver is loaded.
+say pci
+for device in /sys/bus/pci/devices/*/uevent; do
+  [ -e "$device" ] && sed -n 's/^PCI_CLASS=//p; s/^PCI_ID=//p' "$device" | paste -sd ' ' | grep -i ' 10DE:'
+done
 say gpus
 if command -v nvidia-smi >/dev/null; then
   timeout 60 nvidia-smi --query-gpu=name,memory.total,driver_version,compute_cap --format=csv,noheader,nounits 2>&1
@@ -19,7 +22,7 @@ say driver; cat /proc/driver/nvidia/version 2>/dev/null
 say topology; command -v nvidia-smi >/dev/null && timeout 30 nvidia-smi topo -m 2>/dev/null | sed 's/\x1b\[[0-9;]*m//g'
 say units; systemctl list-units 'moestro-*' --all --plain --no-legend --no-pager 2>/dev/null
 say engines
-for root in /opt/moestro/engine /opt/moestro/engines/* /opt/vllm "$(dirname "$(dirname "$(readlink -f "$(command -v vllm)")")")"; do
+for root in /opt/moestro/engines/* /opt/vllm "$(dirname "$(dirname "$(readlink -f "$(command -v vllm)")")")"; do
   [ -x "$root/bin/python" ] || [ -x "$root/bin/python3" ] || continue
   for info in "$root"/lib/python3*/{site,dist}-packages/{vllm,sglang}-*.dist-info; do
     [ -d "$info" ] || continue
@@ -28,6 +31,7 @@ for root in /opt/moestro/engine /opt/moestro/engines/* /opt/vllm "$(dirname "$(d
     printf '%s\t%s\t%s\t%s\n' "$root" "${base%%-*}" "${base#*-}" "$whose"
   done
 done | sort -u
+say engine-link; readlink /opt/moestro/engine 2>/dev/null
 say python; python3 --version 2>/dev/null
 say nvcc; { nvcc --version || /usr/local/cuda/bin/nvcc --version; } 2>/dev/null
 # apt takes POSIX locks; /proc/locks names them by inode.
