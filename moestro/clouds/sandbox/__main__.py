@@ -1,5 +1,6 @@
 """`python -m moestro.clouds.sandbox`: look at the sandbox, serve it, break it, remove it."""
 
+import sys
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -78,11 +79,7 @@ def arm(
     seconds: Annotated[float, typer.Option(help="For faults that take a time.")] = 0.0,
 ) -> None:
     """Let a fault happen."""
-    try:
-        Faults(Home.current()).arm(kind, times or None, name, seconds)
-    except MoestroError as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(2) from None
+    Faults(Home.current()).arm(kind, times or None, name, seconds)
 
 
 @fault.command("list")
@@ -100,4 +97,7 @@ def disarm(kind: Annotated[str | None, typer.Argument(help="Only this kind.")] =
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MoestroError as error:
+        sys.exit(f"sandbox: {error}")
