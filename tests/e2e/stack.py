@@ -17,6 +17,7 @@ import yaml
 from moestro.clouds.sandbox.home import Home
 
 CHECKOUT = Path(__file__).parents[2]
+PROGRAM = CHECKOUT / "__main__.py"
 LOCAL: dict[str, Any] = yaml.safe_load((CHECKOUT / "stacks" / "Pulumi.local.yaml").read_text())["config"]
 
 
@@ -32,8 +33,8 @@ class Finished:
 class Stack:
     """``pulumi`` commands on one stack; its state, its settings and its sandbox live under ``home``."""
 
-    def __init__(self, home: Path, settings: Mapping[str, Any], name: str = "test") -> None:
-        self.home, self.name = home, name
+    def __init__(self, home: Path, settings: Mapping[str, Any], program: Path = PROGRAM, name: str = "test") -> None:
+        self.home, self.name, self._program = home, name, program
         self.sandbox = home / "sandbox"
         self.project = home / "project"
         self.config_file = self.project / "stacks" / f"Pulumi.{name}.yaml"
@@ -134,10 +135,9 @@ class Stack:
     def _lay_out_project(self) -> None:
         """The checkout's program under a ``stacks`` folder of our own: Pulumi writes into a stack's settings file."""
         (self.project / "stacks").mkdir(parents=True, exist_ok=True)
-        for part in ("Pulumi.yaml", "__main__.py", "components", "provider", ".venv"):
-            link = self.project / part
-            if not link.is_symlink():
-                link.symlink_to(CHECKOUT / part)
+        parts = {part: CHECKOUT / part for part in ("Pulumi.yaml", "components", "provider", ".venv")}
+        for name, target in (parts | {"__main__.py": self._program}).items():
+            (self.project / name).symlink_to(target)
 
 
 def kill_group(process: "subprocess.Popen[bytes]") -> None:
