@@ -125,7 +125,7 @@ class Lifecycle(Generic[I, O]):
         return self.resource.inputs.model_validate({key: part for key, part in values.items() if key in known})
 
     def _state(self, properties: Struct) -> O:
-        return self.resource.outputs.model_validate(decode(properties))
+        return self.resource.outputs.restored(decode(properties))
 
     def _encoded(self, values: Mapping[str, Any]) -> Struct:
         return encode(values, self._secret_outputs)

@@ -5,7 +5,7 @@ Names are snake_case in Python and camelCase on the wire. Types are strict: a te
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, Self, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -45,9 +45,14 @@ class Model(BaseModel):
 
 
 class Stored(Model):
-    """Outputs as kept in a state, which a later version of the provider may have to read."""
+    """Outputs, as kept in a state."""
 
-    model_config = ConfigDict(extra="ignore")
+    @classmethod
+    def restored(cls, values: Mapping[str, Any]) -> Self:
+        """From a state that an earlier version may have written: what is new is ``None``, what is old is left out."""
+        usual = defaults(cls)
+        wires = {name: wire_name(name, info) for name, info in cls.model_fields.items()}
+        return cls.model_construct(**{name: values.get(wire, usual.get(wire)) for name, wire in wires.items()})
 
 
 class Host(Model):

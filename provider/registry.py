@@ -5,9 +5,11 @@ from typing import Any
 from provider.identity import Authority, Certificate, KeyPair, Token
 from provider.instance import Instance
 from provider.resource import Resource
+from provider.runtime import Runtime
 from provider.ssh_key import SshKey
+from provider.weights import Weights
 
 
 def resources() -> list[Resource[Any, Any]]:
     """One of each, as they reach the real clouds and hosts."""
-    return [Token(), KeyPair(), Authority(), Certificate(), SshKey(), Instance()]
+    return [Token(), KeyPair(), Authority(), Certificate(), SshKey(), Instance(), Runtime(), Weights()]

@@ -1,0 +1,103 @@
+"""What the resources on a host share: each is one spec that :mod:`moestro.hosts` ensures, reads and removes."""
+# ruff: noqa: ARG002 - every resource has the same methods, whether it needs each argument or not
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import Field
+
+from moestro.errors import HostUnreachable, MoestroError
+from moestro.hosts.connection import HostConnection
+from moestro.waiting import Wait
+from provider.models import Host, Mark, Model, Stored
+from provider.resource import Context, Found, Incomplete, Resource, Timeouts
+
+Spec = TypeVar("Spec")
+State = TypeVar("State")
+
+
+class OnHost(Model):
+    """What everything on a host takes."""
+
+    host: Annotated[Host, Mark.REPLACES] = Field(
+        description="The host. It stays the same while address, port and host key do; the login may rotate."
+    )
+
+
+I = TypeVar("I", bound=OnHost)  # noqa: E741 - inputs
+O = TypeVar("O", bound=Stored)  # noqa: E741 - outputs
+
+
+@dataclass(frozen=True)
+class Operations(Generic[Spec, State]):
+    """The three things that can be done about a spec on a host; all are safe to repeat."""
+
+    ensure: Callable[[HostConnection, Spec, Wait], State]
+    read: Callable[[HostConnection, Spec, Wait], State | None]
+    remove: Callable[[HostConnection, Spec, Wait], None]
+
+
+class HostResource(Resource[I, O], Generic[I, O, Spec, State]):
+    """A resource on a host. ``operations`` is called when a request needs them: their libraries load late."""
+
+    timeouts = Timeouts(read=45.0)
+    leaves_behind: tuple[type[MoestroError], ...] = ()
+    """Errors of ``ensure`` after which something is on the host that belongs into the state."""
+
+    def __init__(self, operations: Callable[[], Operations[Spec, State]]) -> None:
+        self._operations = operations
+
+    @abstractmethod
+    def spec(self, inputs: I) -> Spec:
+        """What the host shall have."""
+
+    @abstractmethod
+    def name(self, inputs: I) -> str:
+        """What it is called on its host; the end of its id."""
+
+    @abstractmethod
+    def result(self, inputs: I, state: State) -> O:
+        """The outputs."""
+
+    def unfinished(self, inputs: I) -> O:
+        """The outputs of what ``leaves_behind`` speaks of."""
+        raise NotImplementedError
+
+    def drift(self, outputs: O) -> str | None:
+        """In what the real thing, as read, differs from the declaration."""
+        return None
+
+    def create(self, context: Context, inputs: I) -> tuple[str, O]:
+        """Bring the host to the spec."""
+        resource_id = f"{inputs.host.address}:{inputs.host.port}/{self.name(inputs)}"
+        return resource_id, self._ensured(context, resource_id, inputs)
+
+    def update(self, context: Context, resource_id: str, inputs: I, state: O) -> O:
+        """Bring the host to the new spec."""
+        return self._ensured(context, resource_id, inputs)
+
+    def read(self, context: Context, resource_id: str, inputs: I, state: O) -> Found[O] | None:
+        """As it is on the host. A host that does not answer counts as gone: creating again is harmless."""
+        try:
+            seen = self._operations().read(inputs.host.connection(), self.spec(inputs), context.wait)
+        except HostUnreachable as error:
+            context.warn(f"{error}; taken as gone, the next `pulumi up` makes it again")
+            return None
+        if seen is None:
+            return None
+        outputs = self.result(inputs, seen)
+        return Found(outputs, self.drift(outputs))
+
+    def delete(self, context: Context, resource_id: str, inputs: I, state: O) -> None:
+        """Take it off the host."""
+        self._operations().remove(inputs.host.connection(), self.spec(inputs), context.wait)
+
+    def _ensured(self, context: Context, resource_id: str, inputs: I) -> O:
+        spec = self.spec(inputs)
+        try:
+            state = self._operations().ensure(inputs.host.connection(), spec, context.wait)
+        except self.leaves_behind as error:
+            raise Incomplete(resource_id, self.unfinished(inputs), error) from error
+        return self.result(inputs, state)
