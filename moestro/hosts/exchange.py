@@ -16,7 +16,8 @@ OUTPUT_LIMIT_BYTES = 2**20
 _POLL_SECONDS = 0.2  # how late a cancellation may be noticed
 _CHUNK = 32 * 1024
 _DYING_SECONDS = 1.0
-_LINGER_SECONDS = 0.5  # output after the exit status: a background child may hold the pipe open for ever
+# Output may come after the exit status; but a child in the background can hold the stream open for ever.
+_LINGER_SECONDS = 3.0
 
 
 @dataclass

@@ -20,9 +20,7 @@ def new_key() -> tuple[str, paramiko.PKey]:
     """A fresh ed25519 key: its OpenSSH text and Paramiko's form of it."""
     text = (
         ed25519.Ed25519PrivateKey.generate()
-        .private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-        )
+        .private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
         .decode()
     )
     return text, paramiko.Ed25519Key.from_private_key(io.StringIO(text))
@@ -37,10 +35,11 @@ def public_line(key: paramiko.PKey) -> str:
 class SshServer:
     """Use as a context manager. ``commands`` records every command that arrived, ``logins`` every login tried."""
 
-    banner_delay: float = 0.0
+    banner_delays: list[float] = field(default_factory=list)  # seconds, one for each of the next connections
     refuse_logins: int = 0  # how many logins fail before they succeed
     drop_during_command: int = 0  # how many commands are cut off right after they began
     dead_connections: int = 0  # how many connections are closed before the banner
+    more_host_keys: list[paramiko.PKey] = field(default_factory=list)
     stall: bool = False  # commands begin and nothing ever comes back
     commands: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
@@ -61,7 +60,9 @@ class SshServer:
         for transport in self.transports:
             transport.close()
 
-    def connection(self, user: str = "root", host_key: str | None = None, private_key: str | None = None) -> HostConnection:
+    def connection(
+        self, user: str = "root", host_key: str | None = None, private_key: str | None = None
+    ) -> HostConnection:
         return HostConnection(
             "127.0.0.1", self.port, user, private_key or self.user_text, host_key or public_line(self.host_key)
         )
@@ -86,9 +87,11 @@ class SshServer:
             self.dead_connections -= 1
             client.close()
             return
-        time.sleep(self.banner_delay)
+        if self.banner_delays:
+            time.sleep(self.banner_delays.pop(0))
         transport = paramiko.Transport(client)
-        transport.add_server_key(self.host_key)
+        for key in [self.host_key, *self.more_host_keys]:
+            transport.add_server_key(key)
         self.transports.append(transport)
         with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
             transport.start_server(server=_Session(self, transport))
@@ -99,6 +102,7 @@ class _Session(paramiko.ServerInterface):
         self.server, self.transport = server, transport
 
     def get_allowed_auths(self, username: str) -> str:
+        del username
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
@@ -109,6 +113,7 @@ class _Session(paramiko.ServerInterface):
         return paramiko.AUTH_SUCCESSFUL if key == self.server.user_key else paramiko.AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
+        del chanid
         return paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
@@ -139,10 +144,9 @@ def _run_locally(channel: paramiko.Channel, command: str) -> None:
     ]
     for stream in streams:
         stream.start()
-    code = process.wait()
+    channel.send_exit_status(process.wait())  # as OpenSSH: at once, also while a child still holds the streams
     for stream in streams[1:]:
         stream.join()
-    channel.send_exit_status(code)
     channel.shutdown_write()
     channel.close()
 

@@ -1,0 +1,338 @@
+"""The engine of one replica: a systemd unit with its secrets on a host, proven ready by a real completion."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+from moestro.errors import ConnectionLost, DeadlineExceeded, HostError, NotReady
+from moestro.hosts import gateway, layout
+from moestro.hosts.connection import HostConnection
+from moestro.hosts.converge import carry_out
+from moestro.hosts.facts import gather
+from moestro.hosts.probe import Door, Sighting, in_flight, probe
+from moestro.hosts.rolling import TURNS
+from moestro.hosts.scripts import script
+from moestro.hosts.ssh import Host, connect
+from moestro.hosts.steps.packages import install_packages
+from moestro.hosts.steps.unit import (
+    Action,
+    EngineLook,
+    Phase,
+    Record,
+    decide,
+    digest_of,
+    digests,
+    hopeless,
+    is_completion,
+    parse_look,
+    readable,
+)
+from moestro.serving.launch import Launch
+from moestro.serving.names import engine_name
+from moestro.serving.systemd import ENGINE_USER, STOP_GRACE_SECONDS, EngineUnit, engine_unit, environment_text, tail_file
+from moestro.waiting import Wait
+
+KEPT_SECONDS = 60.0  # a running engine that gives no completion for so long is restarted
+IDLE_LOOKS = 3  # in a row, because a request between nginx and the scheduler is in neither's count
+TAIL_LINES = 40
+
+_GATEWAY_SECONDS = 60.0
+_EVERYWHERE = ("0.0.0.0", "::", "[::]", "")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """What one engine is to be.
+
+    Attributes:
+        argv: the launch line; argv[0] is the program. Certificates are expected where :func:`engine_files` puts them.
+        env: environment without secrets.
+        api_key: what the engine demands of the gateway.
+        certificate_pem: server certificate with the name ``engine_name(service)``; also used as client for our probes.
+        version: the engine's; another one restarts it.
+        ready_timeout_seconds: from the start to the first completion.
+        shutdown_timeout_seconds: how long the engine lets running requests finish after SIGTERM.
+        gateway: where nginx of the service runs; the replica is drained there before it is restarted.
+        replica: the replica's name in the gateway's upstreams.
+        max_unavailable: replicas of the service that may be down at once.
+    """
+
+    service: str
+    served_name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    api_key: str = field(repr=False)
+    certificate_pem: str = field(repr=False)
+    private_key_pem: str = field(repr=False)
+    authority_pem: str = field(repr=False)
+    port: int
+    version: str
+    replica: str
+    ready_timeout_seconds: float = 1800.0
+    shutdown_timeout_seconds: int = 120
+    gateway: HostConnection | None = None
+    max_unavailable: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """How an engine is.
+
+    ``state`` is "ready" (as wanted, and it has answered), "starting", "changed" (its files are not as wanted), or what
+    systemd says of a unit that does not run ("failed", "inactive", "activating").
+    """
+
+    unit: str
+    url: str
+    state: str
+    ready_seconds: float
+
+
+def ensure_engine(connection: HostConnection, spec: EngineSpec, wait: Wait) -> EngineState:
+    """Bring the engine to the spec and prove it by a completion. Nothing is restarted where nothing changed.
+
+    A running engine is drained at the gateway, restarted, proven and put back. A replica that serves nobody is simply
+    started. An engine that does not get ready stays as it is; the next call repairs it.
+
+    Raises:
+        InvalidInput: an argument or variable that no unit can hold.
+        NotReady: no completion in time, or the unit failed; the message ends with the log's tail.
+        HostError: the host, or the gateway's, could not be worked on.
+        Cancelled, DeadlineExceeded: from the wait.
+    """
+    return _Engine(connect(connection, wait), spec, wait).ensure()
+
+
+def read_engine(connection: HostConnection, spec: EngineSpec, wait: Wait) -> EngineState | None:
+    """How the engine is now; None where its unit is not there."""
+    engine = _Engine(connect(connection, wait), spec, wait)
+    look = engine.look()
+    if not look.exists:
+        return None
+    return engine.state(_named(look, engine_files(spec, look.user)), look.record.ready_seconds)
+
+
+def remove_engine(connection: HostConnection, spec: EngineSpec, wait: Wait) -> None:
+    """Take the replica out of the gateway, let it finish, stop it and remove its files. Quiet where there is none."""
+    _Engine(connect(connection, wait), spec, wait).remove()
+
+
+def engine_files(spec: EngineSpec, user: str | None) -> dict[str, str]:
+    """Path -> text of everything that the engine runs with.
+
+    Raises:
+        InvalidInput: an argument, variable or key that no unit or environment file can hold.
+    """
+    directory = layout.service_directory(spec.service)
+    unit = EngineUnit(
+        name=layout.unit_name(spec.service),
+        service=spec.service,
+        version=spec.version,
+        launch=Launch(spec.argv, dict(spec.env)),
+        environment_file=layout.environment_file(spec.service),
+        shutdown_timeout_seconds=spec.shutdown_timeout_seconds,
+        user=user,
+    )
+    return {
+        _unit_file(spec.service): engine_unit(unit),
+        layout.environment_file(spec.service): environment_text({"VLLM_API_KEY": spec.api_key}),
+        f"{directory}/engine.crt": spec.certificate_pem,
+        f"{directory}/engine.key": spec.private_key_pem,
+        f"{directory}/authority.crt": spec.authority_pem,
+    }
+
+
+class _Engine:
+    def __init__(self, host: Host, spec: EngineSpec, wait: Wait) -> None:
+        self.host, self.spec, self.wait = host, spec, wait
+        self.unit = layout.unit_name(spec.service)
+        self.directory = layout.service_directory(spec.service)
+        address = _listening_address(spec.argv)
+        self.door = Door(engine_name(spec.service), address, spec.port, self.directory, spec.api_key)
+
+    def look(self) -> EngineLook:
+        paths = [word for word in self.spec.argv if word.startswith("/")]
+        line = script("engine_look", self.unit, self.directory, _unit_file(self.spec.service), ENGINE_USER, *paths)
+        return parse_look(self.host.run(line).stdout)
+
+    def state(self, state: str, ready_seconds: float) -> EngineState:
+        url = f"https://{self.host.connection.address}:{self.spec.port}"
+        return EngineState(self.unit, url, state, ready_seconds)
+
+    def ensure(self) -> EngineState:
+        look = self.look()
+        files = engine_files(self.spec, look.user)
+        action = decide(look, files)
+        if action is Action.KEEP and self._answers(look):
+            return self.state("ready", look.record.ready_seconds)
+        if action is Action.AWAIT:
+            return self._await_ready(replace(look.record, phase=Phase.STARTING), look.restarts)
+        with TURNS.turn(self.spec.service, self.spec.max_unavailable, self.wait, already_down=not look.running):
+            return self._start_anew(look, files)
+
+    def remove(self) -> None:
+        look = self.look()
+        if look.running:
+            # The gateway may be gone already, with its host: then nobody is sent here any more.
+            with suppress(HostError, DeadlineExceeded):
+                self._drain(self.wait.limited(_GATEWAY_SECONDS))
+            self._await_idle()
+        limit = self.spec.shutdown_timeout_seconds + STOP_GRACE_SECONDS
+        line = script("engine_remove", self.unit, _unit_file(self.spec.service), self.directory, limit, self.spec.service)
+        self.host.run(line, timeout=limit + 30)
+
+    def _start_anew(self, look: EngineLook, files: Mapping[str, str]) -> EngineState:
+        if look.running:
+            with self._out_of_the_way():
+                self._install(look, files)
+        else:
+            self._install(look, files)
+        record = Record(Phase.STARTING, digest_of(files), look.invocation)
+        self._note(record)
+        self.wait.report(f"{self.unit}: starting")
+        self.host.run(script("engine_start", self.unit))
+        return self._await_ready(record, restarts_before=0)
+
+    def _install(self, look: EngineLook, files: Mapping[str, str]) -> None:
+        if not look.curl:
+            carry_out(self.host, install_packages(gather(self.host), ["curl"]), self.wait)
+        if look.user:
+            self.host.run(script("engine_user", look.user))
+        owner = f"{look.user}:{look.user}" if look.user else "root:root"
+        for path, text in files.items():
+            secret = path.endswith((".env", ".key"))
+            self.host.write(path, text, 0o600 if secret else 0o644, owner if path.endswith(".key") else "root:root")
+
+    @contextmanager
+    def _out_of_the_way(self) -> Iterator[None]:
+        """Drained and idle; put back where we are stopped before anything was changed."""
+        try:
+            self._drain(self.wait)
+            self._await_idle()
+            yield
+        except BaseException:
+            with suppress(HostError, DeadlineExceeded):
+                self._restore(Wait.of(_GATEWAY_SECONDS))
+            raise
+
+    def _drain(self, wait: Wait) -> None:
+        if self.spec.gateway and gateway.drain(self.spec.gateway, self.spec.service, self.spec.replica, wait):
+            wait.report(f"{self.spec.replica}: the gateway sends it no more requests")
+
+    def _restore(self, wait: Wait) -> None:
+        if self.spec.gateway:
+            gateway.restore(self.spec.gateway, self.spec.service, self.spec.replica, wait)
+
+    def _await_idle(self) -> None:
+        """Until nothing is in flight, or for the shutdown timeout; the engine's own drain takes what is left."""
+        idle, left = 0, None
+        limited = self.wait.limited(self.spec.shutdown_timeout_seconds)
+        while idle < IDLE_LOOKS:
+            before, left = left, in_flight(self.host, self.door)
+            if left is None:
+                return  # it does not answer: it serves nobody
+            idle = idle + 1 if left == 0 else 0
+            if left and left != before:
+                self.wait.report(f"{self.spec.replica}: {left} request(s) in flight")
+            try:
+                limited.sleep(0.3 if left == 0 else 1.0)
+            except DeadlineExceeded:
+                self.wait.check()
+                return
+
+    def _answers(self, look: EngineLook) -> bool:
+        try:
+            self._await_ready(look.record, look.restarts, self.wait.limited(KEPT_SECONDS))
+        except NotReady:
+            self.wait.check()
+            return False
+        return True
+
+    def _await_ready(self, record: Record, restarts_before: int, limited: Wait | None = None) -> EngineState:
+        limited = limited or self.wait.limited(self.spec.ready_timeout_seconds)
+        began = self.wait.monotonic()
+        following = _Following(self, record, restarts_before, limited)
+        try:
+            seen = following.until_ready()
+        except NotReady:
+            self._note(replace(record, phase=Phase.FAILED))
+            raise
+        seconds = record.ready_seconds
+        if record.phase is Phase.STARTING:
+            seconds = round(self.wait.monotonic() - began, 1)
+            record = replace(record, phase=Phase.READY, answered=seen.look.invocation, ready_seconds=seconds)
+            self._note(record)
+        self._restore(self.wait)
+        return self.state("ready", seconds)
+
+    def _note(self, record: Record) -> None:
+        self.host.write(f"{self.directory}/engine.json", record.text(), 0o600)
+
+
+class _Following:
+    """Looks at a starting engine until it answers, telling what its log says."""
+
+    def __init__(self, engine: _Engine, record: Record, restarts_before: int, limited: Wait) -> None:
+        self.engine, self.limited = engine, limited
+        self.replaced, self.restarts_before = record.replaced, restarts_before
+        spec = engine.spec
+        self.secrets = (spec.api_key, spec.private_key_pem, *spec.private_key_pem.splitlines())
+        self.tail: list[str] = []
+        self.told = ""
+
+    def until_ready(self) -> Sighting:
+        try:
+            for _ in self.limited.backoff(first=1.0, factor=1.3, most=4.0):
+                seen = self._probe()
+                if seen and is_completion(seen.status, seen.body):
+                    return seen
+                reason = hopeless(seen.look, self.restarts_before) if seen else None
+                if reason:
+                    raise self._not_ready(reason)
+        except DeadlineExceeded:
+            pass
+        raise self._not_ready("it gave no completion in time")
+
+    def _probe(self) -> Sighting | None:
+        engine, spec = self.engine, self.engine.spec
+        host = engine.host.within(self.limited)
+        try:
+            tail = tail_file(spec.service)
+            seen = probe(host, engine.unit, tail, engine.door, spec.served_name, self.replaced)
+        except ConnectionLost as error:
+            self.limited.report(f"{engine.unit}: {error}; the engine goes on, looking again")
+            return None
+        self.tail = readable(seen.log, self.secrets)[-TAIL_LINES:]
+        self._tell()
+        return seen
+
+    def _tell(self) -> None:
+        newest = self.tail[-1] if self.tail else ""
+        if newest != self.told:
+            self.told = newest
+            self.limited.report(f"{self.engine.unit}: {newest}")
+
+    def _not_ready(self, reason: str) -> NotReady:
+        tail = "\n".join(self.tail)
+        host = self.engine.host
+        return NotReady(f"{host}: {self.engine.unit} is not ready: {reason}; the end of its log:\n{tail}")
+
+
+def _named(look: EngineLook, files: Mapping[str, str]) -> str:
+    if look.files != digests(files) or look.record.digest != digest_of(files):
+        return "changed"
+    if not look.running:
+        return look.active
+    return "ready" if decide(look, files) is Action.KEEP else "starting"
+
+
+def _unit_file(service: str) -> str:
+    return f"/etc/systemd/system/{layout.unit_name(service)}"
+
+
+def _listening_address(argv: tuple[str, ...]) -> str:
+    """Where the engine listens on its host: the launch line's ``--host``, loopback where that is every address."""
+    for name, value in zip(argv, argv[1:], strict=False):
+        if name == "--host" and value not in _EVERYWHERE:
+            return value
+    return "127.0.0.1"
