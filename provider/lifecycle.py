@@ -84,7 +84,7 @@ class Lifecycle(Generic[I, O]):
 
     def read(self, request: pb.ReadRequest) -> pb.ReadResponse:
         """What is really there; an empty answer when it is gone."""
-        if not request.inputs.fields:
+        if not request.inputs.fields and not request.properties.fields:  # a refresh always knows what the state holds
             raise InvalidInput(
                 f"{self.resource.token} {request.id!r} cannot be imported: declare it and run `pulumi up`"
             )
