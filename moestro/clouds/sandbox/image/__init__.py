@@ -13,7 +13,8 @@ def reference() -> str:
     """The image's name with a tag that changes whenever the Dockerfile or one of its inputs does."""
     digest = hashlib.sha256()
     for path in _inputs():
-        digest.update(f"{path.relative_to(DIRECTORY)}\0{path.stat().st_mode & 0o111}\0".encode())
+        executable = bool(path.stat().st_mode & 0o100)
+        digest.update(f"{path.relative_to(DIRECTORY).as_posix()}\0{executable}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return f"{NAME}:{digest.hexdigest()[:12]}"
 

@@ -1,0 +1,38 @@
+# shellcheck shell=bash
+# Docker: the one that runs, else the system's own started, else Debian's installed and started by hand.
+
+setup_docker() {
+    step "Docker" docker_engine
+}
+
+docker_engine() {
+    ! docker_answers || return 0
+    [ -z "${DOCKER_HOST:-}" ] || fail "Docker does not answer at DOCKER_HOST=$DOCKER_HOST: start it, or unset DOCKER_HOST"
+    [ "$(id -u)" -eq 0 ] || fail "Docker does not answer: start it, and let $(id -un) use it ('sudo usermod -aG docker $(id -un)', then log in again)"
+    have dockerd || debian_packages "Docker" docker.io iptables
+    docker_start
+    docker_wait
+}
+
+docker_answers() {
+    have docker && timeout 20 docker info >/dev/null 2>&1
+}
+
+# Under systemd the system's own service; elsewhere by hand, with its data in the cache.
+docker_start() {
+    if [ -d /run/systemd/system ]; then
+        systemctl start docker
+        return
+    fi
+    mkdir -p "$MOESTRO_CACHE/docker"
+    setsid nohup dockerd --data-root "$MOESTRO_CACHE/docker/data" --pidfile "$MOESTRO_CACHE/docker/dockerd.pid" \
+        </dev/null >>"$MOESTRO_CACHE/logs/dockerd.log" 2>&1 3>&- 9>&- &
+}
+
+docker_wait() {
+    local deadline=$((SECONDS + 60))
+    until docker_answers; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "Docker did not start within a minute: see $MOESTRO_CACHE/logs/dockerd.log"
+        sleep 0.5
+    done
+}

@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# The virtual environment .venv: every package of requirements.lock, and this checkout itself.
+
+OLDEST_PYTHON=3.11
+
+setup_python() {
+    step "Python environment" python_environment
+}
+
+python_environment() {
+    local stamp
+    stamp="$(sha256 requirements.lock pyproject.toml)"
+    if [ -x .venv/bin/python ] && [ "$(cat .venv/moestro-stamp 2>/dev/null)" = "$stamp" ] && .venv/bin/python -c ''; then
+        return
+    fi
+    python_create
+    .venv/bin/uv pip sync --python .venv/bin/python --require-hashes requirements.lock
+    .venv/bin/uv pip install --python .venv/bin/python --no-deps --editable .
+    echo "$stamp" >.venv/moestro-stamp
+}
+
+# An environment with the locked uv in it, which installs the rest in seconds (and takes pip away again).
+python_create() {
+    ! .venv/bin/uv --version || return 0
+    local python
+    python="$(python_interpreter)"
+    rm -rf .venv
+    "$python" -m venv .venv
+    sed -n '/^uv==/,/^ *# via/p' requirements.lock >.venv/uv.lock
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.lock
+}
+
+# An interpreter that is new enough and can make virtual environments, installed where there is none.
+python_interpreter() {
+    local found
+    found="$(python_find)" && echo "$found" && return
+    debian_packages "Python $OLDEST_PYTHON or later with venv" python3 python3-venv >&2
+    python_find || fail "Python $OLDEST_PYTHON or later is needed, and this system's is $(python3 --version 2>&1): install a newer one"
+}
+
+python_find() {
+    local name
+    for name in python3 python3.14 python3.13 python3.12 python3.11; do
+        if have "$name" && "$name" -c "import sys, ensurepip, venv; sys.exit(sys.version_info < (${OLDEST_PYTHON/./, }))"; then
+            command -v "$name"
+            return
+        fi
+    done
+    return 1
+}
