@@ -1,0 +1,251 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moestro.clouds.base import Balance, InstanceState, OfferQuery, SshKey
+from moestro.clouds.ordering import DuplicateMachines, await_running, ensure_ssh_key, rent, terminate
+from moestro.errors import (
+    AmbiguousOutcome,
+    Cancelled,
+    CloudError,
+    DeadlineExceeded,
+    InsufficientFunds,
+    MoestroError,
+    NoCapacity,
+    NotYetTerminable,
+)
+from tests.unit.clouds.clock import Clock
+from tests.unit.clouds.fake_cloud import FakeCloud, offer
+
+QUERY = OfferQuery("H100_PCIE", 2)
+
+
+class TestRent:
+    def test_the_first_offer_with_our_name_and_key(self) -> None:
+        cloud, clock = FakeCloud(), Clock()
+        assert rent(cloud, QUERY, "web-0", "key-1", clock.wait()).name == "web-0"
+        [order] = cloud.orders
+        assert (order.name, order.ssh_key_id, order.offer.region) == ("web-0", "key-1", "r1")
+        assert clock.slept == []
+
+    def test_a_machine_of_this_name_is_adopted_whatever_the_balance(self) -> None:
+        cloud = FakeCloud(money=Balance(0.0, 3.0))
+        there = cloud.add("web-0")
+        assert rent(cloud, QUERY, "web-0", "key-1", Clock().wait()).id == there.id
+        assert cloud.orders == []
+
+    def test_an_ended_machine_of_this_name_is_not(self) -> None:
+        cloud = FakeCloud()
+        cloud.add("web-0", state=InstanceState.PREEMPTED)
+        assert rent(cloud, QUERY, "web-0", "key-1", Clock().wait()).id == "m1"
+
+    def test_several_machines_of_this_name_are_named_and_left_alone(self) -> None:
+        cloud = FakeCloud()
+        cloud.add("web-0", created_at="2026-11-24T12:00:00Z")
+        cloud.add("web-0", created_at="2026-11-24T11:00:00Z")
+        cloud.add("web-0", created_at="2026-11-24T13:00:00Z")
+        with pytest.raises(
+            DuplicateMachines, match=r"the oldest, m1, is kept; terminate the others .*: m0, m2"
+        ) as caught:
+            rent(cloud, QUERY, "web-0", "key-1", Clock().wait())
+        assert caught.value.oldest.id == "m1"
+        assert [machine.id for machine in caught.value.others] == ["m0", "m2"]
+        assert cloud.orders == []
+        assert len(cloud.billing("web-0")) == 3
+
+    def test_no_stock_goes_on_to_the_next_offer(self) -> None:
+        cloud = FakeCloud(outcomes=["no_stock", "no_stock"])
+        rent(cloud, QUERY, "web-0", "key-1", Clock().wait())
+        assert [order.offer.region for order in cloud.orders] == ["r1", "r2", "r3"]
+
+    def test_no_stock_anywhere(self) -> None:
+        cloud = FakeCloud(outcomes=["no_stock"] * 3)
+        with pytest.raises(NoCapacity, match="none of the 3 offers of 2 x H100_PCIE has stock"):
+            rent(cloud, QUERY, "web-0", "key-1", Clock().wait())
+
+    def test_no_offer_at_all_says_what_was_asked_for(self) -> None:
+        query = OfferQuery("H100_PCIE", 2, regions=["mars"], image="Ubuntu 24.04", max_usd_per_hour=3.0)
+        with pytest.raises(
+            NoCapacity, match=r"2 x H100_PCIE on-demand at mars with .* 'Ubuntu 24.04' up to 3.00 USD/h"
+        ):
+            rent(FakeCloud(), query, "web-0", "key-1", Clock().wait())
+
+    def test_too_little_money_is_not_called_a_lack_of_stock(self) -> None:
+        cloud = FakeCloud(money=Balance(2.99, 3.0))
+        with pytest.raises(InsufficientFunds, match=r"2\.99 USD .* 3\.00 USD"):
+            rent(cloud, QUERY, "web-0", "key-1", Clock().wait())
+        assert cloud.orders == []
+
+    def test_a_hidden_balance_is_no_obstacle(self) -> None:
+        assert rent(FakeCloud(money=None), QUERY, "web-0", "key-1", Clock().wait()).id == "m0"
+
+    def test_a_refusal_ends_it(self) -> None:
+        cloud = FakeCloud(outcomes=["refused"])
+        with pytest.raises(CloudError, match="refused"):
+            rent(cloud, QUERY, "web-0", "key-1", Clock().wait())
+        assert len(cloud.orders) == 1
+
+    def test_an_unclear_order_is_found_by_its_name_though_the_list_lags(self) -> None:
+        cloud, clock = FakeCloud(outcomes=["accepted"], list_lag=3), Clock()
+        assert rent(cloud, QUERY, "web-0", "key-1", clock.wait()).id == "m0"
+        assert len(cloud.orders) == 1
+        assert sum(clock.slept) > 0
+
+    def test_an_unclear_order_that_is_not_found_is_never_repeated_in_this_call(self) -> None:
+        cloud, clock = FakeCloud(outcomes=["lost"]), Clock()
+        with pytest.raises(AmbiguousOutcome, match="No machine called web-0 showed up within 120 s and nothing more"):
+            rent(cloud, QUERY, "web-0", "key-1", clock.wait())
+        assert len(cloud.orders) == 1
+        assert 120 <= sum(clock.slept) <= 140
+
+    def test_a_later_call_after_a_lost_order_orders_again(self) -> None:
+        cloud = FakeCloud(outcomes=["lost"])
+        with pytest.raises(AmbiguousOutcome):
+            rent(cloud, QUERY, "web-0", "key-1", Clock().wait())
+        assert rent(cloud, QUERY, "web-0", "key-1", Clock().wait()).id == "m0"
+
+    def test_a_list_that_fails_stops_everything_before_the_order(self) -> None:
+        cloud = FakeCloud(on_list=_raise(CloudError("list failed")))
+        with pytest.raises(CloudError, match="list failed"):
+            rent(cloud, QUERY, "web-0", "key-1", Clock().wait())
+        assert cloud.orders == []
+
+    @given(
+        st.lists(st.sampled_from(["ok", "no_stock", "lost", "accepted", "refused"]), max_size=8),
+        st.integers(0, 5),
+        st.integers(1, 3),
+    )
+    def test_however_often_it_is_called_one_machine_bills(self, outcomes: list[str], lag: int, offers: int) -> None:
+        cloud = FakeCloud(list(outcomes), [offer(f"r{number}") for number in range(offers)], list_lag=lag)
+        for _ in range(len(outcomes) + 1):
+            try:
+                rented = rent(cloud, QUERY, "web-0", "key-1", Clock().wait())
+            except MoestroError:
+                assert len(cloud.billing("web-0")) == 0
+                continue
+            cloud.settle()
+            assert [machine.id for machine in cloud.billing("web-0")] == [rented.id]
+        assert len(cloud.billing("web-0")) == 1
+
+
+class TestAwaitRunning:
+    def test_an_address_is_not_enough(self) -> None:
+        cloud, clock = FakeCloud(), Clock()
+        machine = cloud.add("web-0")
+        cloud.on_get = lambda _: cloud.become(machine.id, InstanceState.RUNNING) if clock.now > 1100 else None
+        assert await_running(cloud, machine.id, clock.wait(), poll_seconds=20).state is InstanceState.RUNNING
+        assert clock.now > 1100
+        assert "web-0 is pending in r1" in clock.said
+
+    def test_running_without_an_address_is_not_enough_either(self) -> None:
+        cloud = FakeCloud()
+        machine = cloud.add("web-0", state=InstanceState.RUNNING, address=None)
+        with pytest.raises(DeadlineExceeded):
+            await_running(cloud, machine.id, Clock().wait(100))
+
+    @pytest.mark.parametrize("state", ["failed", "preempted", "gone", "stopped"])
+    def test_what_will_never_run_is_said(self, state: str) -> None:
+        cloud = FakeCloud()
+        machine = cloud.add("web-0", state=InstanceState(state))
+        with pytest.raises(CloudError, match=rf"web-0 \(m0\) is {state}, not running"):
+            await_running(cloud, machine.id, Clock().wait())
+
+    def test_many_waiters_stay_below_the_clouds_limit(self) -> None:
+        cloud, clock = FakeCloud(), Clock()
+        machine = cloud.add("web-0")
+        with pytest.raises(DeadlineExceeded):
+            await_running(cloud, machine.id, clock.wait(900), poll_seconds=20)
+        assert all(pause >= 15 for pause in clock.slept[:-1])
+        assert len(clock.slept) <= 20
+
+    def test_a_stop_ends_it(self) -> None:
+        cloud, clock = FakeCloud(), Clock()
+        machine = cloud.add("web-0")
+        cloud.on_get = lambda _: clock.cancel.set()
+        with pytest.raises(Cancelled):
+            await_running(cloud, machine.id, clock.wait())
+
+
+class TestTerminate:
+    def test_gone_is_seen(self) -> None:
+        cloud = FakeCloud()
+        machine = cloud.add("web-0")
+        terminate(cloud, machine.id, Clock().wait())
+        assert cloud.billing("web-0") == []
+
+    def test_a_machine_nobody_knows_is_gone(self) -> None:
+        terminate(FakeCloud(), "m7", Clock().wait())
+
+    def test_the_minimum_runtime_is_waited_out(self) -> None:
+        cloud, clock = FakeCloud(), Clock()
+        machine = cloud.add("web-0")
+        refusals = [NotYetTerminable("7 min left", 420.0), NotYetTerminable("0 min left", 5.0)]
+        cloud.on_delete = lambda _: _raise(refusals.pop(0))() if refusals else None
+        terminate(cloud, machine.id, clock.wait(1800))
+        assert clock.slept == [420.0, 5.0]
+        assert "7 min of its minimum runtime left" in clock.said[0]
+
+    def test_a_minimum_runtime_beyond_the_time_limit_is_said_at_once(self) -> None:
+        cloud, clock = FakeCloud(), Clock()
+        machine = cloud.add("web-0")
+        cloud.on_delete = _raise(NotYetTerminable("19 min left", 1140.0))
+        with pytest.raises(NotYetTerminable, match="19 min left"):
+            terminate(cloud, machine.id, clock.wait(600))
+        assert clock.slept == []
+
+    def test_a_cloud_that_cannot_be_asked_is_loud(self) -> None:
+        cloud = FakeCloud(on_delete=_raise(CloudError("500")))
+        with pytest.raises(CloudError, match="500"):
+            terminate(cloud, cloud.add("web-0").id, Clock().wait())
+
+    def test_an_accepted_termination_that_cannot_be_verified_is_loud(self) -> None:
+        cloud = FakeCloud(on_get=_raise(CloudError("500")))
+        with pytest.raises(CloudError, match="500"):
+            terminate(cloud, cloud.add("web-0").id, Clock().wait())
+
+    def test_a_slow_termination_is_followed(self) -> None:
+        cloud, clock = FakeCloud(), Clock()
+        machine = cloud.add("web-0")
+        state = [InstanceState.RUNNING, InstanceState.RUNNING, InstanceState.GONE]
+        cloud.on_get = lambda _: cloud.become(machine.id, state.pop(0))
+        terminate(cloud, machine.id, clock.wait(), poll_seconds=10)
+        assert clock.slept == [10.0, 10.0]
+
+    def test_a_termination_that_never_shows_is_loud(self) -> None:
+        cloud = FakeCloud()
+        machine = cloud.add("web-0")
+        cloud.on_get = lambda _: cloud.become(machine.id, InstanceState.RUNNING)
+        with pytest.raises(CloudError, match=r"accepted the termination of web-0 \(m0\) 5 min ago .* running"):
+            terminate(cloud, machine.id, Clock().wait())
+
+    def test_twice(self) -> None:
+        cloud = FakeCloud()
+        machine = cloud.add("web-0")
+        terminate(cloud, machine.id, Clock().wait())
+        terminate(cloud, machine.id, Clock().wait())
+
+
+class TestEnsureSshKey:
+    def test_a_key_is_known_by_its_body_not_by_its_comment(self) -> None:
+        cloud = FakeCloud(keys=[SshKey("k9", "old", "ssh-ed25519 AAA")])
+        assert ensure_ssh_key(cloud, "new", "ssh-ed25519 AAA me@home", Clock().wait()).id == "k9"
+
+    def test_another_algorithm_or_body_is_another_key(self) -> None:
+        cloud = FakeCloud(keys=[SshKey("k9", "old", "ssh-rsa AAA"), SshKey("k8", "unreadable", "")])
+        assert ensure_ssh_key(cloud, "new", "ssh-ed25519 AAA", Clock().wait()).name == "new"
+
+    def test_an_unclear_registration_is_looked_up(self) -> None:
+        cloud = FakeCloud(key_outcomes=["accepted"])
+        assert ensure_ssh_key(cloud, "new", "ssh-ed25519 AAA", Clock().wait()).name == "new"
+        assert len(cloud.keys) == 1
+
+    def test_a_lost_registration_is_loud(self) -> None:
+        with pytest.raises(AmbiguousOutcome):
+            ensure_ssh_key(FakeCloud(key_outcomes=["lost"]), "new", "ssh-ed25519 AAA", Clock().wait())
+
+
+def _raise(error: Exception):  # type: ignore[no-untyped-def]
+    def action(*_: object) -> None:
+        raise error
+
+    return action
