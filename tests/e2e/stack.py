@@ -122,6 +122,10 @@ class Stack:
         found = docker.from_env().containers.list(filters={"label": f"moestro.sandbox={self.sandbox_id()}"})
         return sorted(container.name or "" for container in found)
 
+    def unlock(self) -> None:
+        """What Pulumi asks for after its own death: a backend in files keeps the lock of the process that was killed."""
+        self.pulumi("cancel", "--yes", check=False)
+
     def wipe(self) -> None:
         """Remove the hosts of this stack's sandbox, whatever state its resources are in."""
         from moestro.clouds import sandbox
