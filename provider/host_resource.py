@@ -65,7 +65,7 @@ class HostResource(Resource[I, O], Generic[I, O, Spec, State]):
         """The outputs of what ``leaves_behind`` speaks of."""
         raise NotImplementedError
 
-    def drift(self, outputs: O) -> str | None:
+    def drift(self, state: State) -> str | None:
         """In what the real thing, as read, differs from the declaration."""
         return None
 
@@ -87,8 +87,7 @@ class HostResource(Resource[I, O], Generic[I, O, Spec, State]):
             return None
         if seen is None:
             return None
-        outputs = self.result(inputs, seen)
-        return Found(outputs, self.drift(outputs))
+        return Found(self.result(inputs, seen), self.drift(seen))
 
     def delete(self, context: Context, resource_id: str, inputs: I, state: O) -> None:
         """Take it off the host."""

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from provider.engine import Engine
+from provider.gateway import Gateway
 from provider.identity import Authority, Certificate, KeyPair, Token
 from provider.instance import Instance
 from provider.resource import Resource
@@ -12,4 +14,5 @@ from provider.weights import Weights
 
 def resources() -> list[Resource[Any, Any]]:
     """One of each, as they reach the real clouds and hosts."""
-    return [Token(), KeyPair(), Authority(), Certificate(), SshKey(), Instance(), Runtime(), Weights()]
+    identity: list[Resource[Any, Any]] = [Token(), KeyPair(), Authority(), Certificate()]
+    return [*identity, SshKey(), Instance(), Runtime(), Weights(), Engine(), Gateway()]
