@@ -180,11 +180,13 @@ def verdict(state: str, record: str, timeout: float) -> tuple[int, str]:
     if state == "gone":
         return -1, "left no result (was the host restarted?); run it again"
     how, status, result = (record.split() + ["unknown"] * 3)[:3]
+    if (how, status, result) == ("exited", "0", "success"):
+        return 0, "succeeded"
     if result == "timeout":
         return TIMED_OUT, f"did not end within {timeout:.0f} s"
     if result == "oom-kill":
         return 137, "was killed because the host ran out of memory"
-    if how == "exited" and status.isdigit():
+    if how == "exited" and status.isdigit() and status != "0":
         return int(status), f"failed with exit code {status}"
     return -1, f"was ended by signal {status}"
 

@@ -64,14 +64,14 @@ def local_tree(root: Path) -> dict[str, LocalFile]:
     """Every file under a directory by its relative name; links to files count as the files.
 
     Raises:
-        InvalidInput: there is no such directory, or it holds no file.
+        InvalidInput: there is no such directory, it holds no file, or one whose name cannot be sent.
     """
     if not root.is_dir():
         raise InvalidInput(f"{root} is not a directory")
     paths = sorted(path for path in root.rglob("*") if path.is_file())
     if not paths:
         raise InvalidInput(f"{root} holds no files")
-    return {path.relative_to(root).as_posix(): LocalFile(path, path.stat().st_size, sha256_of(path)) for path in paths}
+    return {_name(root, path): LocalFile(path, path.stat().st_size, sha256_of(path)) for path in paths}
 
 
 def digest_of(directory: Path | str) -> str:
@@ -211,6 +211,13 @@ def parse_survey(answer: str) -> Survey:
         found = survey.staged if place == "staged" else survey.final
         found[name] = RemoteFile(int(size), sha256)
     return survey
+
+
+def _name(root: Path, path: Path) -> str:
+    name = path.relative_to(root).as_posix()
+    if not name.isprintable():
+        raise InvalidInput(f"{root}: the file name {name!r} holds characters that cannot be printed; rename it")
+    return name
 
 
 def _same(there: RemoteFile | None, file: LocalFile) -> bool:
