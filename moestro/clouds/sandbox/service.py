@@ -232,10 +232,10 @@ class Sandbox:
 
     def _advance(self, deployment: Deployment) -> tuple[Deployment, Sight]:
         """Bring what is remembered up to what is there. Whoever reads does this; there is no daemon that would."""
+        if deployment.status == "running":
+            deployment = self._strike(deployment)
         if deployment.ended:
             return deployment, Sight(Presence.MISSING)
-        if deployment.status == "running":
-            self._strike(deployment)
         sight = self._hosts.look(deployment)
         if sight.presence is Presence.MISSING:
             if deployment.rented:
@@ -245,11 +245,12 @@ class Sandbox:
             deployment = self._store.change_deployment(deployment, status="running", started_at=self._now())
         return deployment, sight
 
-    def _strike(self, deployment: Deployment) -> None:
+    def _strike(self, deployment: Deployment) -> Deployment:
         if self._faults.take(FaultKind.PREEMPTION, deployment.name):
-            self._end(deployment, "terminated-provider")
-        elif self._faults.take(FaultKind.CHANGED_HOST_KEY, deployment.name):
+            return self._end(deployment, "terminated-provider")
+        if self._faults.take(FaultKind.CHANGED_HOST_KEY, deployment.name):
             self._hosts.change_host_keys(deployment)
+        return deployment
 
     def _is_up(self, deployment: Deployment, sight: Sight) -> bool:
         settled = self._now() - deployment.created_at >= self._store.settings().deploy_seconds
