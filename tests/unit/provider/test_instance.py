@@ -1,4 +1,4 @@
-# ruff: noqa: ARG001, ARG002, ARG005 - fakes take what the real ones take
+# ruff: noqa: ARG002, ARG005 - fakes take what the real ones take
 import threading
 from typing import Any
 
