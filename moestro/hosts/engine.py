@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from moestro.errors import ConnectionLost, DeadlineExceeded, HostError, NotReady
 from moestro.hosts import gateway, layout
@@ -29,10 +30,17 @@ from moestro.hosts.steps.unit import (
 )
 from moestro.serving.launch import Launch
 from moestro.serving.names import engine_name
-from moestro.serving.systemd import ENGINE_USER, STOP_GRACE_SECONDS, EngineUnit, engine_unit, environment_text, tail_file
+from moestro.serving.systemd import (
+    ENGINE_USER,
+    STOP_GRACE_SECONDS,
+    EngineUnit,
+    engine_unit,
+    environment_text,
+    tail_file,
+)
 from moestro.waiting import Wait
 
-KEPT_SECONDS = 60.0  # a running engine that gives no completion for so long is restarted
+KEPT_SECONDS = 180.0  # a running engine that gives no completion for so long is restarted
 IDLE_LOOKS = 3  # in a row, because a request between nginx and the scheduler is in neither's count
 TAIL_LINES = 40
 
@@ -178,7 +186,9 @@ class _Engine:
                 self._drain(self.wait.limited(_GATEWAY_SECONDS))
             self._await_idle()
         limit = self.spec.shutdown_timeout_seconds + STOP_GRACE_SECONDS
-        line = script("engine_remove", self.unit, _unit_file(self.spec.service), self.directory, limit, self.spec.service)
+        line = script(
+            "engine_remove", self.unit, _unit_file(self.spec.service), self.directory, limit, self.spec.service
+        )
         self.host.run(line, timeout=limit + 30)
 
     def _start_anew(self, look: EngineLook, files: Mapping[str, str]) -> EngineState:
@@ -332,7 +342,7 @@ def _unit_file(service: str) -> str:
 
 def _listening_address(argv: tuple[str, ...]) -> str:
     """Where the engine listens on its host: the launch line's ``--host``, loopback where that is every address."""
-    for name, value in zip(argv, argv[1:], strict=False):
+    for name, value in pairwise(argv):
         if name == "--host" and value not in _EVERYWHERE:
             return value
     return "127.0.0.1"

@@ -20,7 +20,7 @@ class Turns:
         """Hold one of the service's ``max_unavailable`` places; waits until one is free.
 
         Args:
-            already_down: the replica serves nobody now. It counts, so that others wait for it, but does not wait itself.
+            already_down: the replica serves nobody now: it does not wait itself, but others wait for it.
 
         Raises:
             Cancelled, DeadlineExceeded: from the wait.

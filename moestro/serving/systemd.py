@@ -1,4 +1,4 @@
-"""The systemd unit of an engine and its secret environment file: pure text from a Launch.
+"""systemd units of engines and gateways, and the engines' secret environment file: pure text.
 
 Reference: systemd.exec(5), systemd.service(5), systemd.syntax(7); every directive used exists since systemd 246.
 """
@@ -58,9 +58,49 @@ def engine_unit(unit: EngineUnit) -> str:
     return "\n".join(f"[{name}]\n" + "".join(f"{line}\n" for line in lines) for name, lines in sections)
 
 
+def gateway_unit(service: str, configuration: str) -> str:
+    """The unit of a service's nginx, which runs beside the distribution's own and shares nothing with it."""
+    directory = f"moestro/{service}/gateway"
+    return f"""\
+[Unit]
+Description=Moestro gateway of {service}
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+ExecStart=/usr/sbin/nginx -c {configuration} -g "daemon off;"
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=always
+RestartSec=2
+KillMode=mixed
+KillSignal=SIGQUIT
+TimeoutStopSec=30
+LimitNOFILE=65535
+CacheDirectory={directory}
+LogsDirectory={directory}
+NoNewPrivileges=yes
+PrivateTmp=yes
+ProtectSystem=full
+ProtectHome=yes
+ProtectControlGroups=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectKernelTunables=yes
+LockPersonality=yes
+RestrictSUIDSGID=yes
+RestrictRealtime=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
 def tail_file(service: str) -> str:
     """Where a stopped engine's last log lines are kept, beyond the journal's own rotation."""
-    return f"/var/log/moestro/{service}/engine.tail"
+    return f"/var/log/moestro/{service}/engine/tail.log"
 
 
 def command_line(argv: tuple[str, ...]) -> str:
@@ -120,7 +160,7 @@ def _service(unit: EngineUnit) -> list[str]:
 
 
 def _environment(unit: EngineUnit) -> Iterable[str]:
-    home = f"/var/cache/moestro/{unit.service}"
+    home = f"/var/cache/{_directory(unit.service)}"
     defaults = {
         "HOME": home,
         "XDG_CACHE_HOME": home,
@@ -149,7 +189,7 @@ def _life(shutdown_timeout_seconds: int) -> list[str]:
 
 
 def _surroundings(service: str) -> list[str]:
-    directory = f"moestro/{service}"
+    directory = _directory(service)
     return [
         "LimitNOFILE=65535",
         "LimitMEMLOCK=infinity",
@@ -173,6 +213,10 @@ def _surroundings(service: str) -> list[str]:
         "RestrictSUIDSGID=yes",
         "RestrictRealtime=yes",
     ]
+
+
+def _directory(service: str) -> str:
+    return f"moestro/{service}/engine"
 
 
 def _keep_tail(unit: EngineUnit) -> str:

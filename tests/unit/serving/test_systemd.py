@@ -123,7 +123,7 @@ class TestEngineUnit:
 
         assert [value for value in directives(engine_unit(unit))["Environment"] if "HOME=" in value] == [
             "HOME=/data",
-            "XDG_CACHE_HOME=/var/cache/moestro/chat",
+            "XDG_CACHE_HOME=/var/cache/moestro/chat/engine",
         ]
 
     def test_a_name_that_is_no_variable_is_refused(self) -> None:
