@@ -1,5 +1,6 @@
 """A real stack whose machines exist on paper only."""
 
+import contextlib
 import os
 import signal
 import time
@@ -61,7 +62,8 @@ class PaperStack(Stack):
         """``kill -9`` of this stack's processes whose command line contains one of ``names``."""
         for process, line in self.processes().items():
             if any(name in line for name in names):
-                os.kill(process, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
 
     def delete_behind(self, machine: Instance) -> None:
         """Take a machine away without Pulumi's knowledge."""
