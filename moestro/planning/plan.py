@@ -44,6 +44,16 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryPart:
+    """One part of a GPU's memory, of the fullest stage, and where its figure comes from."""
+
+    name: str
+    gib: float
+    label: Label
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Memory of one GPU under a layout, each figure with its label in ``labels`` (field name -> label)."""
 
@@ -55,17 +65,24 @@ class Memory:
     fits: bool
     labels: dict[str, Label]
     seed_rule_gb: float | None = None  # params x bytes x 1.15, the seed's rule, without KV
+    weights_parts: tuple[MemoryPart, ...] = ()  # by class of tensors
+    overhead_parts: tuple[MemoryPart, ...] = ()
+    overhead_range_gib: tuple[float, float] = (0.0, 0.0)  # what was seen on real servers, scaled like the estimate
+    kv_gib_per_gpu: float = 0.0  # what is left for the cache on the fullest stage; never negative
+    kv_needed_gib_per_gpu: float = 0.0  # what the context and concurrency that were asked for take
+    total_gib_per_gpu: float = 0.0  # as CUDA reports it
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Cost of one replica. ``usd_per_million_tokens`` is None where no throughput is known."""
+    """Cost of one replica; None where no price (or, per million tokens, no throughput) is known."""
 
-    usd_per_hour: float
-    usd_per_month: float  # 730 h
+    usd_per_hour: float | None
+    usd_per_month: float | None  # 730 h
     usd_per_million_tokens: float | None
     purchase: str
     labels: dict[str, Label]
+    source: str = ""  # of the price, with its date
 
 
 @dataclass(frozen=True, slots=True)

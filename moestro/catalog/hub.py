@@ -1,0 +1,83 @@
+"""A repository on Hugging Face: its config.json and the headers of its safetensors files, never the weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    NotASafetensorsRepoError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from moestro.catalog import models
+from moestro.errors import InvalidInput
+from moestro.planning.model import ModelSpec
+from moestro.planning.spec import spec_from_config
+from moestro.planning.tensors import Tensor
+
+
+def load_repository(repo: str, revision: str | None = None) -> ModelSpec:
+    """The model of ``owner/name``; the token, if any, is huggingface_hub's own (``HF_TOKEN``).
+
+    Raises:
+        InvalidInput: no such repository, a gated one, one without config.json, or no connection.
+    """
+    try:
+        config = _config(repo, revision)
+        tensors = _tensors(repo, revision)
+    except GatedRepoError:
+        raise InvalidInput(
+            f"repository '{repo}' is gated: accept its licence at https://huggingface.co/{repo} and set HF_TOKEN"
+        ) from None
+    except RepositoryNotFoundError:
+        close = models.near(repo)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise InvalidInput(f"repository '{repo}' does not exist or is private (set HF_TOKEN){hint}") from None
+    except RevisionNotFoundError:
+        raise InvalidInput(f"repository '{repo}' has no revision '{revision}'") from None
+    except EntryNotFoundError:
+        raise InvalidInput(f"repository '{repo}' has no config.json: it is no transformers checkpoint") from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise InvalidInput(f"repository '{repo}' cannot be read: {_one_line(error)}") from None
+    return spec_from_config(
+        config, repo, tensors, repo=repo, revision=revision, source=f"https://huggingface.co/{repo}"
+    )
+
+
+def _config(repo: str, revision: str | None) -> dict[str, Any]:
+    config = _json(repo, "config.json", revision)
+    if config.get("quantization_config"):
+        return config
+    try:
+        quantization = _json(repo, "hf_quant_config.json", revision)
+    except EntryNotFoundError:
+        return config
+    return {**config, "quantization_config": {"quant_method": "modelopt", **quantization}}
+
+
+def _json(repo: str, name: str, revision: str | None) -> dict[str, Any]:
+    loaded = json.loads(Path(hf_hub_download(repo, name, revision=revision)).read_text(encoding="utf-8"))
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{name} is no JSON object")
+    return loaded
+
+
+def _tensors(repo: str, revision: str | None) -> list[Tensor] | None:
+    try:
+        metadata = HfApi().get_safetensors_metadata(repo, revision=revision)
+    except NotASafetensorsRepoError:
+        return None
+    return [
+        Tensor(name, one.dtype, tuple(one.shape))
+        for file in metadata.files_metadata.values()
+        for name, one in file.tensors.items()
+    ]
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

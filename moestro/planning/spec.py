@@ -1,0 +1,123 @@
+"""From a ``config.json`` (and, where they are known, the tensor headers) to a :class:`ModelSpec`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moestro.errors import InvalidInput
+from moestro.planning import shape as shapes
+from moestro.planning.fields import Fields, UnknownArchitecture
+from moestro.planning.model import AttentionKind, ModelSpec, WeightClass
+from moestro.planning.quantization import parse as parse_quantization
+from moestro.planning.tensors import OTHER, Tensor, exact_classes
+from moestro.planning.weights import EXPERTS, weight_classes
+
+
+def spec_from_config(
+    config: Mapping[str, Any], name: str, tensors: Sequence[Tensor] | None = None, **facts: Any
+) -> ModelSpec:
+    """The model that a Hugging Face configuration describes.
+
+    Args:
+        config: the parsed ``config.json``; a multimodal model's ``text_config`` is found by itself.
+        name: what to call it.
+        tensors: the checkpoint's tensor headers; with them the bytes are exact.
+        facts: what the configuration does not say: ``repo``, ``revision``, ``family``, ``gated``, ``source``,
+            ``tokenizer_mode``, ``trust_remote_code``, ``notes``.
+
+    Raises:
+        UnknownArchitecture: what the model is cannot be told; the error bounds its memory by the files' sizes.
+        InvalidInput: a missing or absurd field, by name.
+    """
+    if not isinstance(config, Mapping):
+        raise InvalidInput(f"config.json of {name} is no JSON object; take it from the model's own repository")
+    text = text_config(config)
+    try:
+        shape = shapes.parse(Fields(text))
+    except UnknownArchitecture as error:
+        total = sum(tensor.bytes for tensor in tensors or ()) or None
+        raise UnknownArchitecture(error.field, error.value, total) from None
+    quantization = parse_quantization({**text, **config})
+    classes = weight_classes(shape, quantization, vision_parameters(config))
+    parameters = sum(one.parameters for one in classes)
+    if tensors:
+        classes = exact_classes(classes, tensors, shape.layers)
+    notes = (*facts.pop("notes", ()), *_notes(classes, config))
+    return ModelSpec(
+        name=name,
+        architecture=next(iter(config.get("architectures") or text.get("architectures") or ["?"])),
+        model_type=shape.model_type,
+        layers=shape.layers,
+        hidden=shape.hidden,
+        vocabulary=shape.vocabulary,
+        max_context=shape.max_context,
+        attention=shape.attention,
+        weights=classes,
+        experts=shape.experts,
+        dense_width=shape.dense_width,
+        quantization=quantization,
+        dtype=str(text.get("torch_dtype") or text.get("dtype") or config.get("torch_dtype") or "bfloat16"),
+        parameters=parameters,
+        active_parameters=_active(shape, parameters, classes),
+        mtp_layers=mtp_layers(text),
+        exact=bool(tensors),
+        notes=notes,
+        **({"tokenizer_mode": _tokenizer_mode(shape)} | facts),
+    )
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part that describes the language model."""
+    nested = config.get("text_config") or config.get("language_config") or config.get("llm_config")
+    return nested if isinstance(nested, Mapping) else config
+
+
+def mtp_layers(text: Mapping[str, Any]) -> int:
+    """Multi-token-prediction layers, which vLLM loads only for speculative decoding."""
+    fields = Fields(text)
+    per_module = fields.integer("mtp_transformer_layers", default=1, least=0)
+    modules = fields.integer("num_mtp_modules", default=0, least=0) if fields.flag("use_mtp", True) else 0
+    return fields.integer("num_nextn_predict_layers", default=0, least=0) or modules * per_module
+
+
+def vision_parameters(config: Mapping[str, Any]) -> int:
+    """Parameters of a vision tower and its projector, from ``vision_config``; 0 where there is none."""
+    raw = config.get("vision_config")
+    if not isinstance(raw, Mapping):
+        return 0
+    fields = Fields(raw, "config.json: vision_config")
+    hidden, width = fields.integer("hidden_size"), fields.integer("intermediate_size")
+    layers = fields.integer("num_hidden_layers", "depth")
+    patch, channels = fields.integer("patch_size", default=14), fields.integer("num_channels", default=3)
+    patches = (fields.integer("image_size", default=336) // patch) ** 2 + 1
+    tower = layers * (4 * hidden * (hidden + 1) + 2 * hidden * width + hidden + width + 4 * hidden)
+    tower += hidden * (patch * patch * channels + patches)
+    return tower + _projector(fields, config)
+
+
+def _projector(fields: Fields, config: Mapping[str, Any]) -> int:
+    inner = fields.integer("projector_input_dim", default=0, least=0)
+    outer = fields.integer("projector_output_dim", default=inner, least=0)
+    text = Fields(text_config(config))
+    # Llama 4: the shuffled patches enter at the tower's own width times four, halved twice (``pixel_shuffle_ratio``).
+    adapter = fields.integer("intermediate_size") * inner + inner * outer
+    return adapter + (outer or fields.integer("hidden_size")) * text.integer("hidden_size")
+
+
+def _active(shape: shapes.Shape, parameters: int, classes: Sequence[WeightClass]) -> int:
+    if shape.experts is None:
+        return parameters
+    routed = sum(one.parameters for one in classes if one.name == EXPERTS)
+    return parameters - routed + routed * shape.experts.top_k // shape.experts.count
+
+
+def _tokenizer_mode(shape: shapes.Shape) -> str | None:
+    return "deepseek_v32" if shape.attention.kind is AttentionKind.DSA else None
+
+
+def _notes(classes: Sequence[WeightClass], config: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if any(one.name == OTHER for one in classes):
+        notes.append("some tensors have names that are not understood; they are counted as replicated on every GPU")
+    if mtp := mtp_layers(text_config(config)):
+        notes.append(f"{mtp} multi-token-prediction layer(s) are in the checkpoint and are not loaded")
+    return notes

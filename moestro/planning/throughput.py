@@ -1,0 +1,107 @@
+"""An estimate of decode throughput by a roofline, and measured figures where a benchmark has written them.
+
+A step of a batch B costs the longer of reading (weights that the batch touches, once, and every request's cache) and
+computing (2 FLOPs a parameter a token), plus communication. Efficiencies are assumptions, named below.
+"""
+
+from dataclasses import dataclass
+
+from moestro.planning.gpu import GpuSpec
+from moestro.planning.memory import stage_weights
+from moestro.planning.model import ModelSpec
+from moestro.planning.plan import Layout, Memory
+from moestro.planning.weights import EMBEDDING, EXPERTS
+
+GIB = float(1 << 30)
+BANDWIDTH_EFFICIENCY = 0.7  # share of peak memory bandwidth that decode kernels reach; an assumption
+COMPUTE_EFFICIENCY = 0.5  # share of peak dense FLOPs; an assumption
+LINK_EFFICIENCY = 0.6  # share of the link's bandwidth; an assumption
+STEP_SECONDS = 0.002  # scheduler, sampling and kernel launches of a step; an assumption
+HOP_SECONDS = 12e-6  # latency of one collective inside a node; an assumption
+NETWORK_HOP_SECONDS = 40e-6
+LARGEST_BATCH = 256
+WORD = 2
+P95_FACTOR = 1.3  # a p95 request against the mean one under steady load; an assumption
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a replica gives at ``batch`` requests in flight. Seconds and output tokens a second."""
+
+    batch: int
+    step_seconds: float
+    tokens_per_second: float
+    p95_seconds: float
+    reading_seconds: float
+    computing_seconds: float
+    communication_seconds: float
+
+
+def estimate(
+    model: ModelSpec, gpu: GpuSpec, layout: Layout, memory: Memory, context: int, batch: int | None, output: int = 256
+) -> Estimate | None:
+    """The estimate for a batch (what the cache holds at that context, at most 256, by default); None without a fit."""
+    if not memory.fits or gpu.device == "cpu":
+        return None
+    held = max(1, memory.kv_tokens // max(1, context))
+    size = min(held, batch or LARGEST_BATCH)
+    reading = _reading(model, gpu, layout, memory, context, size)
+    computing = _computing(model, gpu, layout, size)
+    talking = _communication(model, gpu, layout, size)
+    step = max(reading, computing) * 1.0 + talking + STEP_SECONDS
+    prompt = _prompt_seconds(model, gpu, layout, context)
+    p95 = (prompt + output * step) * P95_FACTOR
+    return Estimate(size, step, size / step, p95, reading, computing, talking)
+
+
+def _reading(model: ModelSpec, gpu: GpuSpec, layout: Layout, memory: Memory, context: int, batch: int) -> float:
+    """Each stage reads its own weights; a token passes all stages, one after the other."""
+    touched = touched_share(model, layout, batch)
+    weights = sum(stage_weights(model, layout)) * GIB * touched
+    cached = batch / (layout.dp * layout.dcp) * context / 2 * memory.kv_bytes_per_token_per_gpu * layout.pp
+    return (weights + cached) / (gpu.bandwidth_gb_s * 1e9 * BANDWIDTH_EFFICIENCY)
+
+
+def touched_share(model: ModelSpec, layout: Layout, batch: int) -> float:
+    """The share of a stage's weights that a step reads: all but the embedding rows and the experts nobody chose."""
+    total = sum(one.total_bytes for one in model.weights if not one.runtime)
+    routed = sum(one.total_bytes for one in model.weights if one.name == EXPERTS)
+    rows = sum(one.total_bytes for one in model.weights if one.name == EMBEDDING)
+    if model.experts is None:
+        return (total - rows) / total
+    missed = (1 - model.experts.top_k / model.experts.count) ** batch
+    del layout  # every GPU reads its own part of the experts that were chosen
+    return (total - rows - routed * missed) / total
+
+
+def _computing(model: ModelSpec, gpu: GpuSpec, layout: Layout, batch: int) -> float:
+    return 2 * model.active_parameters * batch / (peak_flops(model, gpu) * layout.tp * layout.dp * COMPUTE_EFFICIENCY)
+
+
+def peak_flops(model: ModelSpec, gpu: GpuSpec) -> float:
+    """Peak dense FLOPs in the dtype that the weights are multiplied in on this GPU."""
+    wanted = {"FP8": "fp8", "NVFP4": "fp4", "INT8": "int8"}.get(model.precision, "bf16")
+    return gpu.tflops.get(wanted, gpu.tflops.get("bf16", 1.0)) * 1e12
+
+
+def _communication(model: ModelSpec, gpu: GpuSpec, layout: Layout, batch: int) -> float:
+    """Two all-reduces a layer inside a stage, the experts' all-to-all where DP feeds EP, a transfer a stage."""
+    message = batch / layout.dp * model.hidden * WORD
+    inside = layout.gpus // layout.nodes
+    crosses = layout.tp > inside
+    link = (gpu.network_gb_s if crosses else gpu.interconnect_gb_s) * 1e9 * LINK_EFFICIENCY
+    hop = NETWORK_HOP_SECONDS if crosses else HOP_SECONDS
+    seconds = 0.0
+    if layout.tp > 1:
+        seconds += 2 * model.layers * (hop + 2 * message * (layout.tp - 1) / layout.tp / link)
+    if model.experts and layout.dp > 1:
+        copies = model.experts.top_k if layout.ep else layout.dp
+        seconds += 2 * model.layers * (hop + message * copies / link)
+    network = gpu.network_gb_s if layout.nodes > 1 else gpu.interconnect_gb_s
+    return seconds + (layout.pp - 1) * (NETWORK_HOP_SECONDS + message / (network * 1e9 * LINK_EFFICIENCY))
+
+
+def _prompt_seconds(model: ModelSpec, gpu: GpuSpec, layout: Layout, context: int) -> float:
+    """Reading a prompt of half the context: compute bound."""
+    flops = 2 * model.active_parameters * context / 2
+    return flops / (peak_flops(model, gpu) * layout.tp * COMPUTE_EFFICIENCY)
