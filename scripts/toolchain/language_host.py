@@ -52,6 +52,8 @@ MESSAGE_WAS_SHOWN = 32
 """Exit code of a program that has already told the user what went wrong."""
 GRACE_SECONDS = 2.0
 """How long a child may take to end after SIGTERM, before SIGKILL."""
+PARENT_VARIABLE = "MOESTRO_ENGINE_PID"
+"""The launcher's note of who started it: an engine that is killed while Python starts is not its parent any more."""
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)]
 CHUNK_BYTES = 65536
 
@@ -158,6 +160,7 @@ class LanguageHost(service.LanguageRuntimeServicer):
 
 def main() -> None:
     """Serve until the engine interrupts or dies; print the port first, as the engine expects."""
+    parent = int(os.environ.get(PARENT_VARIABLE) or os.getppid())
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
@@ -166,7 +169,6 @@ def main() -> None:
     service.add_LanguageRuntimeServicer_to_server(host, server)
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     server.start()
-    parent = os.getppid()
     while not stopping.wait(timeout=1.0) and os.getppid() == parent:
         pass
     host.stop()
