@@ -26,6 +26,7 @@ machines = [
         gpu_count=1,
         purchase="on-demand",
         regions=config.get_object("regions"),
+        max_usd_per_hour=config.get_float("limit"),
         ssh_key_id=ssh_key.key_id,
     )
     for number in range(config.require_int("machines"))

@@ -38,6 +38,13 @@ def test_a_renamed_machine_stays(stack: PaperStack) -> None:
     assert all(machine.name.startswith("renamed-") for machine in stack.machines())
 
 
+def test_what_only_steers_operations_is_recorded_without_an_update(stack: PaperStack) -> None:
+    stack.up()
+    stack.declare(limit=1.5)
+    assert "8 unchanged" in stack.up().output
+    assert [it["inputs"]["maxUsdPerHour"] for it in stack.instances().values()] == [1.5, 1.5]
+
+
 def test_another_region_is_rented_before_the_old_machines_go(stack: PaperStack) -> None:
     stack.up()
     before = {machine.id for machine in stack.machines()}
