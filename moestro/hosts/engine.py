@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from itertools import pairwise
 
 from moestro.errors import ConnectionLost, DeadlineExceeded, HostError, NotReady
@@ -14,6 +15,7 @@ from moestro.hosts.probe import Door, Sighting, in_flight, probe
 from moestro.hosts.rolling import TURNS
 from moestro.hosts.scripts import script
 from moestro.hosts.ssh import Host, connect
+from moestro.hosts.steps.firewall import close_port, open_port
 from moestro.hosts.steps.packages import install_packages
 from moestro.hosts.steps.unit import (
     Action,
@@ -190,6 +192,12 @@ class _Engine:
             "engine_remove", self.unit, _unit_file(self.spec.service), self.directory, limit, self.spec.service
         )
         self.host.run(line, timeout=limit + 30)
+        carry_out(self.host, close_port(gather(self.host), self.spec.port, self._visitors()), self.wait)
+
+    def _visitors(self) -> list[str]:
+        """Who besides the host itself has business at the engine's port; empty where no address of theirs is known."""
+        gateway_host = self.spec.gateway
+        return [gateway_host.address] if gateway_host and _is_address(gateway_host.address) else []
 
     def _start_anew(self, look: EngineLook, files: Mapping[str, str]) -> EngineState:
         if look.running:
@@ -204,8 +212,10 @@ class _Engine:
         return self._await_ready(record, restarts_before=0)
 
     def _install(self, look: EngineLook, files: Mapping[str, str]) -> None:
+        facts = gather(self.host)
         if not look.curl:
-            carry_out(self.host, install_packages(gather(self.host), ["curl"]), self.wait)
+            carry_out(self.host, install_packages(facts, ["curl"]), self.wait)
+        carry_out(self.host, open_port(facts, self.spec.port, self._visitors()), self.wait)
         if look.user:
             self.host.run(script("engine_user", look.user))
         owner = f"{look.user}:{look.user}" if look.user else "root:root"
@@ -338,6 +348,14 @@ def _named(look: EngineLook, files: Mapping[str, str]) -> str:
 
 def _unit_file(service: str) -> str:
     return f"/etc/systemd/system/{layout.unit_name(service)}"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _listening_address(argv: tuple[str, ...]) -> str:

@@ -15,6 +15,7 @@ from moestro.hosts.facts import gather
 from moestro.hosts.scripts import script
 from moestro.hosts.ssh import Host, connect
 from moestro.hosts.steps import Step
+from moestro.hosts.steps.firewall import close_port, open_port
 from moestro.hosts.steps.nginx import GatewayLook, as_wanted, install_nginx, parse_look, quiet_stock_site
 from moestro.serving.nginx import (
     ConfigFile,
@@ -78,7 +79,7 @@ def ensure_gateway(connection: HostConnection, spec: GatewaySpec, wait: Wait) ->
     host = connect(connection, wait)
     look = _look(host, spec.service)
     if not as_wanted(look, _texts(release), digest):
-        _prepare(host, look, wait)
+        _prepare(host, look, spec.listen_port, wait)
         wait.report(f"{_unit(spec.service)}: new configuration")
         _apply(host, spec, release)
         look = _look(host, spec.service)
@@ -101,7 +102,9 @@ def remove_gateway(connection: HostConnection, spec: GatewaySpec, wait: Wait) ->
     line = script(
         "gateway_remove", _directory(service), _unit(service), _unit_file(service), _rotate_file(service), service
     )
-    connect(connection, wait).run(line, timeout=90)
+    host = connect(connection, wait)
+    host.run(line, timeout=90)
+    carry_out(host, close_port(gather(host), spec.listen_port), wait)
 
 
 def drain(connection: HostConnection, service: str, replica: str, wait: Wait) -> bool:
@@ -132,9 +135,11 @@ def _mark(host: Host, service: str, replica: str, taking_requests: bool) -> bool
     return host.run(line, input=text, timeout=_APPLY_SECONDS).stdout.strip() != "unknown"
 
 
-def _prepare(host: Host, look: GatewayLook, wait: Wait) -> None:
+def _prepare(host: Host, look: GatewayLook, port: int, wait: Wait) -> None:
+    facts = gather(host)
+    carry_out(host, open_port(facts, port), wait)
     if not look.nginx:
-        converge(host, install_nginx, gather(host), wait)
+        converge(host, install_nginx, facts, wait)
     elif not look.exists:
         carry_out(host, Step("nginx", (quiet_stock_site(),)), wait)
 

@@ -6,7 +6,7 @@ The requests are made by curl on the host; its configuration, which holds the ke
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -36,7 +36,7 @@ class Door:
     address: str
     port: int
     directory: str
-    api_key: str
+    api_key: str = field(repr=False)
 
     def curl(self, path: str, seconds: int, body: Mapping[str, object] | None = None) -> str:
         """A curl configuration for one request; the answer is followed by a line with its HTTP status."""

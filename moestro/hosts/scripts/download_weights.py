@@ -11,13 +11,21 @@ import threading
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 RESERVE_BYTES = 5 * 10**9  # what the host needs besides
 REPORT_SECONDS = 15.0
 
 
 def main(repository: str, revision: str, directory: str, manifest: str) -> None:
-    target = Path(directory)
+    try:
+        download(repository, revision, Path(directory), Path(manifest))
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        sys.exit(f"{repository} at {revision} cannot be downloaded: {' '.join(str(error).split())}")
+
+
+def download(repository: str, revision: str, target: Path, manifest: Path) -> None:
+    """Fetch what is missing; the manifest comes last."""
     target.mkdir(parents=True, exist_ok=True)
     info = HfApi().model_info(repository, revision=revision, files_metadata=True)
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
@@ -26,7 +34,7 @@ def main(repository: str, revision: str, directory: str, manifest: str) -> None:
     threading.Thread(target=report, args=(target, sum(sizes.values()), done), daemon=True).start()
     snapshot_download(repository, revision=info.sha, local_dir=target, max_workers=8)
     done.set()
-    write_manifest(Path(manifest), {"source": repository, "digest": info.sha, "files": sizes_in(target)})
+    write_manifest(manifest, {"source": repository, "digest": info.sha, "files": sizes_in(target)})
 
 
 def check_space(repository: str, total: int, target: Path) -> None:

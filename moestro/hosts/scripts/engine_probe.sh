@@ -3,10 +3,10 @@
 unit=$1 lines=$2 tail_file=$3 replaced=$4
 shown=$(systemctl show "$unit" --property=LoadState,ActiveState,SubState,Result,NRestarts,InvocationID,ExecMainStatus,Job)
 printf '%s\n' "$shown"
-echo ==log==
+echo '==log=='
 log=$(journalctl --unit="$unit" --lines="$lines" --output=cat --no-pager 2> /dev/null)
 if [ -n "$log" ]; then printf '%s\n' "$log"; else tail -n "$lines" "$tail_file" 2> /dev/null; fi
-echo ==http==
+echo '==http=='
 # Until systemd has replaced the old process, an answer would be that one's.
 case $shown in
   *"InvocationID=$replaced"*) [ -n "$replaced" ] && exit 0 ;;

@@ -10,7 +10,7 @@ for state in "$directory"/state/*.conf; do
   name=${state##*/}
   if grep -q '\.down\.conf;' "$state"; then echo "Down=${name%.conf}"; fi
 done
-echo ==files==
+echo '==files=='
 cd "$directory/current" 2> /dev/null || exit 0
 find . -type f ! -path './state/*' -printf '%P\n' | while read -r file; do sha256sum -- "$file"; done
 exit 0

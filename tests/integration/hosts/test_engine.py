@@ -170,9 +170,9 @@ class TestStart:
 
     def test_it_comes_back_from_a_kill_and_from_an_end_with_status_0(self, served: Scene) -> None:
         machine, spec = served.machines[1], served.specs[1]
-        for signal in ("KILL", "TERM"):
+        for command in ("systemctl kill -s KILL {unit}", "kill {process}"):
             before = process(machine)
-            machine.inside(f"kill -{signal} {before}")
+            machine.inside(command.format(unit=UNIT, process=before))
             time.sleep(1)
             seen = read_engine(machine.connection(), spec, Wait.of(60))
             assert seen

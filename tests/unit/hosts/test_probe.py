@@ -1,0 +1,71 @@
+"""What is asked of an engine on its host, and how the answers are read."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from moestro.hosts.probe import Door, count_in_flight, parse_sighting
+
+DOOR = Door("chat.engine.moestro.internal", "127.0.0.1", 8000, "/etc/moestro/chat", "engine-key-0123456789")
+
+
+class TestCurl:
+    def test_the_engine_is_verified_under_its_name_and_we_show_a_certificate(self) -> None:
+        text = DOOR.curl("/metrics", 10)
+
+        assert 'url = "https://chat.engine.moestro.internal:8000/metrics"' in text
+        assert 'resolve = "chat.engine.moestro.internal:8000:127.0.0.1"' in text
+        assert 'cacert = "/etc/moestro/chat/authority.crt"' in text
+        assert 'cert = "/etc/moestro/chat/engine.crt"' in text
+        assert "insecure" not in text
+
+    def test_curl_itself_reads_it_and_sends_what_was_meant(self, tmp_path: Path) -> None:
+        body = {"prompt": 'a "quoted" \\ line\nand $another'}
+        text = DOOR.curl("/v1/completions", 1, body).replace("https://chat.engine.moestro.internal:8000", "file://")
+        text += f'trace-ascii = "{tmp_path}/trace"\n'
+
+        done = subprocess.run(["curl", "--config", "-"], input=text, capture_output=True, text=True, check=False)
+
+        assert "Warning" not in done.stderr, "curl does not know an option"
+        assert done.returncode in (3, 37), f"the path does not exist: {done.stderr}"
+
+    def test_the_key_is_in_no_repr(self) -> None:
+        assert "engine-key" not in repr(DOOR)
+
+
+class TestSighting:
+    def test_parts_are_told_apart(self) -> None:
+        seen = parse_sighting(
+            "LoadState=loaded\nActiveState=active\nSubState=running\nNRestarts=1\nInvocationID=abc\n"
+            "==log==\nfirst\n==http== is said in the log\n==http==\n{\n}\n200\n"
+        )
+
+        assert seen.look.running
+        assert (seen.look.restarts, seen.look.invocation) == (1, "abc")
+        assert seen.log == "first\n==http== is said in the log\n"
+        assert (seen.status, seen.body) == ("200", "{\n}")
+
+    @pytest.mark.parametrize("answer", ["", "curl: (7) Failed to connect\n\n000\n"])
+    def test_no_answer_is_no_success(self, answer: str) -> None:
+        seen = parse_sighting(f"ActiveState=active\n==log==\n==http==\n{answer}")
+
+        assert seen.status != "200"
+
+
+class TestInFlight:
+    def test_running_and_waiting_of_all_ranks_are_summed(self) -> None:
+        metrics = (
+            'vllm:num_requests_running{engine="0",model_name="a"} 2.0\n'
+            'vllm:num_requests_running{engine="1",model_name="a"} 1.0\n'
+            'vllm:num_requests_waiting{engine="0",model_name="a"} 4.0\n'
+            'vllm:num_requests_waiting_by_reason{engine="0",model_name="a",reason="capacity"} 4.0\n'
+        )
+
+        assert count_in_flight(metrics) == 7
+
+    def test_sglang_has_its_own_names(self) -> None:
+        assert count_in_flight('sglang:num_running_reqs{tp_rank="0"} 2\nsglang:num_queue_reqs{tp_rank="0"} 3\n') == 5
+
+    def test_an_idle_engine_has_none(self) -> None:
+        assert count_in_flight('vllm:num_requests_running{engine="0"} 0.0\n') == 0
