@@ -55,8 +55,8 @@ class Hosts(Protocol):
     def check(self) -> None:
         """Raise :class:`CloudError` where nothing can be rented at all."""
 
-    def start(self, deployment: Deployment) -> None:
-        """Bring the host up. Doing it twice, also from two processes, gives one host."""
+    def start(self, deployment: Deployment) -> bool:
+        """Bring the host up; returns whether it is, which it is not yet where somebody else is about it."""
 
     def look(self, deployment: Deployment) -> Sight:
         """How the host is now."""
@@ -74,8 +74,10 @@ class PaperHosts:
     def check(self) -> None:
         """Paper is always there."""
 
-    def start(self, deployment: Deployment) -> None:
-        """Nothing starts."""
+    def start(self, deployment: Deployment) -> bool:
+        """Nothing has to start."""
+        del deployment
+        return True
 
     def look(self, deployment: Deployment) -> Sight:
         """Always reachable, at an address that is reserved for benchmarks and routed nowhere (RFC 2544)."""
@@ -104,17 +106,19 @@ class DockerHosts:
         except DockerException as error:
             raise CloudError(f"Docker does not answer: {error}; start it, or run scripts/setup") from None
 
-    def start(self, deployment: Deployment) -> None:
-        """Bring the host up. Doing it twice, also from two processes, gives one host."""
-        try:
-            with self._home.locked("hosts", shared=True):
-                self._ensure_network()
-                container = self._ensure_container(deployment)
-                if container.status == "created":
-                    container.put_archive("/", _files(deployment))
-                    container.start()
-        except DockerException as error:
-            raise CloudError(f"Docker could not start a host: {error}") from error
+    def start(self, deployment: Deployment) -> bool:
+        """Bring the host up; returns whether it is, which it is not yet where somebody else is about it."""
+        with (
+            self._home.locked("hosts", shared=True),
+            self._home.locked(f"host-{deployment.number}", patient=False) as alone,
+        ):
+            if not alone:
+                return False
+            try:
+                self._start(deployment)
+            except DockerException as error:
+                raise CloudError(f"Docker could not start a host: {error}") from error
+            return True
 
     def look(self, deployment: Deployment) -> Sight:
         """How the host is now. Only a clear "not there" from Docker counts as missing."""
@@ -160,10 +164,18 @@ class DockerHosts:
 
     @cached_property
     def _isolation(self) -> dict[str, Any]:
-        """What systemd needs to manage services in a container, by the version of the control groups."""
+        """How systemd becomes the first process and may make control groups, by their version on this machine."""
         if str(self._docker.info().get("CgroupVersion", "1")) == "2":
-            return {"cgroupns": "private"}
-        return {"volumes": {"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"}}}
+            writable = "mount -o remount,rw /sys/fs/cgroup && exec /sbin/init"
+            return {"cgroupns": "private", "command": ["/bin/sh", "-c", writable]}
+        return {"command": ["/sbin/init"], "volumes": {"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"}}}
+
+    def _start(self, deployment: Deployment) -> None:
+        self._ensure_network()
+        container = self._ensure_container(deployment)
+        if container.status == "created":
+            container.put_archive("/", _files(deployment))
+            container.start()
 
     def _name(self, deployment: Deployment) -> str:
         return f"moestro-{self._home.id}-{deployment.id}"
@@ -177,7 +189,6 @@ class DockerHosts:
         try:
             return self._docker.containers.create(
                 _image(),
-                command=["/sbin/init"],
                 name=self._name(deployment),
                 hostname=f"sandbox-{deployment.id[:8]}",
                 labels={
@@ -189,7 +200,7 @@ class DockerHosts:
                 network=self._network,
                 networking_config={self._network: self._endpoint(deployment)},
                 cap_add=["SYS_ADMIN"],
-                security_opt=["seccomp=unconfined"],
+                security_opt=["seccomp=unconfined", "apparmor=unconfined"],
                 tmpfs={"/run": "", "/run/lock": ""},
                 shm_size="1g",  # the engine's worker processes share memory; Docker's 64 MB are too little
                 restart_policy=REBOOTS,

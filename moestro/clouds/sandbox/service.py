@@ -205,7 +205,8 @@ class Sandbox:
 
     def _start(self, deployment: Deployment) -> tuple[Deployment, CloudError | None]:
         try:
-            self._hosts.start(deployment)
+            if not self._hosts.start(deployment):
+                return deployment, None
         except CloudError as error:
             return self._end(deployment, "failed"), error
         deployment = self._store.change_deployment(deployment, rented=True)
@@ -242,7 +243,8 @@ class Sandbox:
                 return self._end(deployment, "terminated-provider"), sight
             return self._start(deployment)[0], sight  # whoever accepted the order died before starting its host
         if deployment.status == "deploying" and self._is_up(deployment, sight):
-            deployment = self._store.change_deployment(deployment, status="running", started_at=self._now())
+            running = {"status": "running", "started_at": self._now(), "rented": True}
+            deployment = self._store.change_deployment(deployment, **running)
         return deployment, sight
 
     def _strike(self, deployment: Deployment) -> Deployment:

@@ -20,17 +20,21 @@ class RememberedHosts:
     log: list[str] = field(default_factory=list)
     missing: str | None = None
     failing: str | None = None
+    busy: bool = False
     boots_as: Presence = Presence.REACHABLE
 
     def check(self) -> None:
         if self.missing:
             raise CloudError(self.missing)
 
-    def start(self, deployment: Deployment) -> None:
+    def start(self, deployment: Deployment) -> bool:
         if self.failing:
             raise CloudError(self.failing)
+        if self.busy:
+            return False
         self.log.append(f"start {deployment.name}")
         self.there.setdefault(deployment.id, self.boots_as)
+        return True
 
     def look(self, deployment: Deployment) -> Sight:
         presence = self.there.get(deployment.id, Presence.MISSING)

@@ -5,6 +5,7 @@ import pytest
 from moestro.clouds.sandbox import Settings, configure
 from moestro.clouds.sandbox.hosts import Presence
 from moestro.clouds.sandbox.service import Refusal
+from moestro.clouds.sandbox.store import Deployment
 from moestro.errors import InvalidInput
 from tests.unit.clouds.sandbox.stage import Stage
 
@@ -52,7 +53,8 @@ class TestOrders:
         assert stage.hosts.log == ["remove web-0"]
 
     def test_whoever_reads_starts_the_host_of_an_order_whose_process_died(self, stage: Stage) -> None:
-        def die(_: object) -> None:
+        def die(deployment: Deployment) -> bool:
+            del deployment
             raise KeyboardInterrupt
 
         starting, stage.hosts.start = stage.hosts.start, die  # type: ignore[method-assign]
@@ -64,12 +66,22 @@ class TestOrders:
         assert stage.status(str(machine["id"])) == "running"
         assert stage.hosts.log == ["start web-0"]
 
+    def test_a_host_that_another_process_is_starting_is_left_to_it(self, stage: Stage) -> None:
+        stage.hosts.busy = True
+        deployment = stage.order()
+        assert stage.status(deployment) == "deploying"
+        assert stage.hosts.log == []
+        stage.hosts.there[deployment] = Presence.REACHABLE
+        assert stage.status(deployment) == "running"
+        stage.hosts.there.clear()
+        assert stage.status(deployment) == "terminated-provider"
+
     def test_a_machine_that_is_terminated_while_it_starts_leaves_no_host(self, stage: Stage) -> None:
         starting = stage.hosts.start
 
-        def slowly(deployment) -> None:  # type: ignore[no-untyped-def]
+        def slowly(deployment: Deployment) -> bool:
             stage.another_process()._end(deployment, "terminated")
-            starting(deployment)
+            return starting(deployment)
 
         stage.hosts.start = slowly  # type: ignore[method-assign]
         deployment = stage.order()
