@@ -110,10 +110,12 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
         opener: CloudOpener = open_cloud,
         learn_host_key: HostKeyLearner = _learn_host_key,
         poll_seconds: float = 3.0,
+        look_seconds: float = 60.0,
     ) -> None:
         self._open = opener
         self._learn_host_key = learn_host_key
         self._poll_seconds = poll_seconds
+        self._look_seconds = look_seconds
         self._handed_out: set[str] = set()
 
     def create(self, context: Context, inputs: InstanceInputs) -> tuple[str, InstanceOutputs]:
@@ -158,7 +160,7 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
             )
             return
         cloud = self._open(inputs.cloud)
-        machine = _looked_up(cloud, resource_id, context.wait)
+        machine = self._still_there(cloud, resource_id, context.wait)
         if machine is not None:
             ordering.terminate(cloud, machine.id, context.wait, self._poll_seconds)
 
@@ -173,6 +175,15 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
     def collides(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
         """With the same unique name, the replacement would find and adopt the machine that is about to be deleted."""
         return not has_unknowns(new) and unique_name(old) == unique_name(new)
+
+    def _still_there(self, cloud: Cloud, resource_id: str, wait: Wait) -> Machine | None:
+        """The machine; one whose order got no clear answer is looked for, because it may be late in the cloud's list."""
+        until = wait.monotonic() + (self._look_seconds if resource_id.startswith(_ORDERED) else 0.0)
+        for _ in wait.backoff(first=1.0):
+            machine = _looked_up(cloud, resource_id, wait)
+            if machine is not None or wait.monotonic() >= until:
+                return machine
+        return None
 
     def _finished(
         self, cloud: Cloud, machine: Machine, resource_id: str, host_key: str | None, wait: Wait

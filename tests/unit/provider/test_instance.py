@@ -46,7 +46,7 @@ class World:
         self.ssh_error: Exception | None = None
 
     def instance(self) -> Instance:
-        return Instance(lambda name: self.cloud, self.learn, poll_seconds=0.01)
+        return Instance(lambda name: self.cloud, self.learn, poll_seconds=0.01, look_seconds=2.0)
 
     def learn(self, address: str, port: int, wait: Wait) -> str:
         wait.check()
@@ -154,6 +154,22 @@ class TestAfterTheOrder:
             client.create(INPUTS)
         client.delete(failed.value.id, INPUTS, failed.value.properties)
         assert client.update(failed.value.id, INPUTS, failed.value.properties) == STATE
+
+    def test_an_order_that_shows_up_late_is_still_terminated(self, client: Client, world: World) -> None:
+        world.fail("create_instance!", Cancelled("stopped on request"))
+        with pytest.raises(Failed) as failed:
+            client.create(INPUTS)
+        hidden, looks = dict(world.cloud.machines), iter(range(9))
+        world.cloud.machines.clear()
+
+        def fault(operation: str) -> None:
+            if operation == "find_instances" and next(looks) == 1:
+                world.cloud.machines.update(hidden)
+
+        world.cloud.fault = fault
+        client.delete(failed.value.id, INPUTS, failed.value.properties)
+        assert world.cloud.machines == {}
+        assert next(looks) >= 2
 
     def test_doubles_are_reported_and_the_oldest_is_kept(self, client: Client, world: World) -> None:
         client.create(INPUTS)

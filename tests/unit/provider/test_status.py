@@ -6,7 +6,8 @@ from tests.unit.provider.harness import FakeEngine
 
 class TestThrottled:
     def test_shows_a_line_at_most_once_in_a_while_and_never_twice(self) -> None:
-        now, shown = 0.0, []
+        now = 0.0
+        shown: list[str] = []
         report = throttled(shown.append, seconds=1.0, monotonic=lambda: now)
         for at, line in [(0.0, "a"), (0.5, "b"), (1.0, "b"), (2.5, "b"), (3.0, "c")]:
             now = at
