@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import paramiko
@@ -62,13 +62,19 @@ def exchange(
 @contextmanager
 def closing_after(channel: paramiko.Channel, seconds: float) -> Iterator[None]:
     """Close the channel when the body takes longer: Paramiko waits for the answer to a request without a limit."""
-    watchdog = threading.Timer(seconds, channel.close)
+    watchdog = threading.Timer(seconds, close_quietly, [channel])
     watchdog.daemon = True
     watchdog.start()
     try:
         yield
     finally:
         watchdog.cancel()
+
+
+def close_quietly(channel: paramiko.Channel) -> None:
+    """Close a channel. On a connection that is just dying Paramiko cannot say goodbye, and raises."""
+    with suppress(paramiko.SSHException, EOFError, OSError):
+        channel.close()
 
 
 class _Exchange:
@@ -90,7 +96,7 @@ class _Exchange:
                 self._feed()
                 self._collect()
         except (paramiko.SSHException, EOFError, OSError) as error:
-            raise ConnectionLost(f"the connection dropped ({error or type(error).__name__})") from None
+            raise ConnectionLost(f"the connection dropped ({str(error) or type(error).__name__})") from None
         return Outcome(self._exit_code(), bytes(self.out.kept), bytes(self.err.kept), self.out.dropped)
 
     def _feed(self) -> None:
@@ -109,18 +115,16 @@ class _Exchange:
 
     def _collect(self) -> None:
         """Move what has arrived into the tails; waits for standard output only while there is nothing else to do."""
-        if self.input_open and self.pending and not self.channel.recv_ready():
-            self._drain_stderr()
+        self._drain_stderr()
+        if self.pending and self.input_open and not self.channel.recv_ready():
             return
         try:
             data = self.channel.recv(_CHUNK)
         except TimeoutError:
-            data = b""
-        else:
-            if not data:
-                self.channel.status_event.wait(_POLL_SECONDS)
+            return
         self.out.add(data)
-        self._drain_stderr()
+        if not data:
+            self.channel.status_event.wait(_POLL_SECONDS)
 
     def _drain_stderr(self) -> None:
         while self.channel.recv_stderr_ready():

@@ -13,6 +13,7 @@ import paramiko
 
 from moestro.errors import ConnectionLost
 from moestro.hosts.connection import HostConnection
+from moestro.hosts.exchange import close_quietly
 from moestro.hosts.transport import open_transport
 from moestro.waiting import Wait
 
@@ -53,7 +54,7 @@ class Link:
             try:
                 yield channel
             finally:
-                channel.close()
+                close_quietly(channel)
         finally:
             self._in_use -= 1
             self._slots.release()

@@ -144,7 +144,7 @@ class _Upload:
         wrong = [name for name in missing if not _same(there.staged.get(name), self.tree[name])]
         if wrong:
             raise HostError(
-                f"{self.host}: {wrong[0]} arrives with another content than it is sent with; did it change?"
+                f"{self.host}: {wrong[0]} does not arrive as it is sent; is the disk full, or does the file change?"
             )
         self.host.run(script("upload_finish", self.staging, self.remote), timeout=600)
         return Uploaded(len(self.tree), self.total, self.sent)

@@ -29,7 +29,7 @@ class Machine:
     """A running container and how to reach it."""
 
     container: Container
-    private_key: str
+    private_key: str = field(repr=False)
     lines: list[str] = field(default_factory=list)  # what was reported to the wait of ``host()``
 
     @property

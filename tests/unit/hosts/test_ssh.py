@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from moestro.errors import Cancelled, CommandFailed, ConnectionLost, DeadlineExceeded, HostError, HostKeyChanged
@@ -121,6 +122,15 @@ class TestDrops:
         server.drop_all()
         assert host.run("echo again").stdout == "again\n"
         assert server.connections == 2
+
+    def test_a_connection_that_dies_while_a_channel_closes_hides_no_result(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def dying(_: paramiko.Channel) -> None:
+            raise EOFError
+
+        monkeypatch.setattr(paramiko.Channel, "close", dying)
+        assert host.run("echo result").stdout == "result\n"
 
     def test_a_changed_key_after_a_drop_stops_everything(self, server: SshServer, host: Host) -> None:
         host.run("true")
