@@ -1,11 +1,13 @@
 """The GPUs of gpus.yaml."""
 
 from functools import cache
+from typing import Any
 
 from moestro.catalog.files import load
 from moestro.catalog.names import plain, suggestion
 from moestro.errors import InvalidInput
 from moestro.planning.gpu import GpuSpec
+from moestro.planning.plan import Label
 
 FILE = "gpus.yaml"
 
@@ -16,12 +18,11 @@ def gpus() -> dict[str, GpuSpec]:
     return {spec.name: spec for spec in map(_spec, load(FILE)["gpus"])}
 
 
-def _spec(raw: dict[str, object]) -> GpuSpec:
-    given = {key: value for key, value in raw.items() if key not in ("aliases", "memory_label")}
-    major, minor = raw["compute_capability"]  # type: ignore[misc]
-    return GpuSpec(
-        **{**given, "compute_capability": (major, minor), "tokens": tuple(raw.get("aliases", ()))}  # type: ignore[arg-type]
-    )
+def _spec(raw: dict[str, Any]) -> GpuSpec:
+    given = {key: value for key, value in raw.items() if key != "aliases"}
+    given["compute_capability"] = tuple(raw["compute_capability"])
+    given["memory_label"] = Label(raw["memory_label"])
+    return GpuSpec(**given, tokens=tuple(raw["aliases"]))
 
 
 @cache

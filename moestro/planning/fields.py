@@ -1,4 +1,4 @@
-"""Reading one field of a ``config.json``: every mistake becomes one line that names the field, its value and the fix."""
+"""Reading one field of a ``config.json``: a mistake becomes one line that names the field, its value and the fix."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -2,8 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from moestro.planning.plan import Label
 
 CPU = "cpu"
+
+
+class Site(NamedTuple):
+    """What a layout sees of the machines of a GPU type."""
+
+    device: str
+    gpus_per_node: int
+    nvlink: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,11 +47,17 @@ class GpuSpec:
     device: str = "cuda"
     title: str = ""
     source: str = ""
+    memory_label: Label = Label.MEASURED
 
     @property
     def nvlink(self) -> bool:
         """Whether all GPUs of a node reach each other over NVLink."""
         return self.interconnect == "nvlink"
+
+    @property
+    def site(self) -> Site:
+        """The machines of this type."""
+        return Site(self.device, self.gpus_per_node, self.nvlink)
 
     @property
     def native_dtypes(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from moestro.planning.gpu import GpuSpec
+from moestro.planning.gpu import GpuSpec, Site
 from moestro.planning.model import AttentionKind, ModelSpec
 from moestro.planning.plan import Layout, Memory
 from moestro.planning.rules import layout_violation, placement_violation
@@ -61,19 +61,24 @@ def divisors(number: int) -> list[int]:
 
 
 @lru_cache(maxsize=16384)
-def candidates(model: ModelSpec, count: int, nodes: int) -> tuple[tuple[Layout, str | None], ...]:
-    """Every (TP, PP, DP, EP, DCP) of ``count`` GPUs over ``nodes``, each with why the engine refuses it, or None."""
-    return tuple((layout, layout_violation(model, layout)) for layout in _spreads(model, count, nodes))
+def candidates(
+    model: ModelSpec, count: int, nodes: int, ep: bool | None = None, dcp: int | None = None
+) -> tuple[tuple[Layout, str | None], ...]:
+    """Every (TP, PP, DP, EP, DCP) of ``count`` GPUs over ``nodes``, each with why the engine refuses it, or None.
+
+    An ``ep`` or ``dcp`` that is asked for is among them even where it makes no sense, so that the reason is told.
+    """
+    return tuple((layout, layout_violation(model, layout)) for layout in _spreads(model, count, nodes, ep, dcp))
 
 
-def _spreads(model: ModelSpec, count: int, nodes: int) -> Iterator[Layout]:
+def _spreads(model: ModelSpec, count: int, nodes: int, ep: bool | None, dcp: int | None) -> Iterator[Layout]:
     for tp in divisors(count):
         for pp in divisors(count // tp):
             dp = count // tp // pp
             switches = (False, True) if model.experts and tp * dp > 1 else (False,)
-            for ep in switches:
-                for dcp in _context_sizes(model, tp):
-                    yield Layout(tp, pp, dp, ep, dcp, nodes)
+            for switch in switches if ep is None else (ep,):
+                for size in _context_sizes(model, tp) if dcp is None else (dcp,):
+                    yield Layout(tp, pp, dp, switch, size, nodes)
 
 
 def _context_sizes(model: ModelSpec, tp: int) -> Sequence[int]:
@@ -83,22 +88,29 @@ def _context_sizes(model: ModelSpec, tp: int) -> Sequence[int]:
     return divisors(tp if heads.mla else tp // heads.kv_heads)
 
 
-def nodes_for(gpu: GpuSpec, count: int) -> int:
+def nodes_for(site: Site, count: int) -> int:
     """The fewest nodes that ``count`` GPUs lie on."""
-    return max(1, -(-count // gpu.gpus_per_node))
+    return max(1, -(-count // site.gpus_per_node))
 
 
-def layouts_for(
-    model: ModelSpec, gpu: GpuSpec, count: int, wanted: Wanted = ANY
-) -> Iterator[tuple[Layout, str | None]]:
-    """The candidates that ``wanted`` allows, with the reason against those that cannot run on this GPU's nodes."""
-    nodes = wanted.nodes or nodes_for(gpu, count)
-    for layout, violation in candidates(model, count, nodes):
+@lru_cache(maxsize=32768)
+def in_order(
+    model: ModelSpec, site: Site, count: int, wanted: Wanted, row: MatrixRow | None
+) -> tuple[tuple[Layout, str | None], ...]:
+    """The layouts that ``wanted`` allows, by preference, each with what the engine or the machines have against it."""
+    found = layouts_for(model, site, count, wanted)
+    return tuple(sorted(found, key=lambda one: preference(model, site, one[0], row)))
+
+
+def layouts_for(model: ModelSpec, site: Site, count: int, wanted: Wanted = ANY) -> Iterator[tuple[Layout, str | None]]:
+    """The candidates that ``wanted`` allows, with the reason against those that cannot run on these machines."""
+    nodes = wanted.nodes or nodes_for(site, count)
+    for layout, violation in candidates(model, count, nodes, wanted.ep, wanted.dcp):
         if wanted.allows(layout):
-            yield layout, violation or placement_violation(gpu, layout)
+            yield layout, violation or placement_violation(site, layout)
 
 
-def preference(model: ModelSpec, gpu: GpuSpec, layout: Layout, row: MatrixRow | None) -> tuple[int, ...]:
+def preference(model: ModelSpec, site: Site, layout: Layout, row: MatrixRow | None) -> tuple[int, ...]:
     """The order among layouts that run and hold the load: smaller is better.
 
     First a row of the decision matrix; then no tensor parallelism across nodes, pipeline stages only across nodes,
@@ -107,15 +119,15 @@ def preference(model: ModelSpec, gpu: GpuSpec, layout: Layout, row: MatrixRow | 
     matrix = row is None or (layout.tp, layout.pp, layout.ep) != (row.tp, row.pp, row.ep)
     spans = layout.tp > max(1, layout.gpus // layout.nodes)
     pipeline = abs(layout.pp - layout.nodes)
-    ep_wanted = wants_expert_parallel(model, gpu, layout)
-    return (matrix, spans, layout.dcp > 1 and 1, pipeline, layout.ep != ep_wanted, layout.dp, -layout.tp, layout.dcp)
+    ep_wanted = wants_expert_parallel(model, site, layout)
+    return (matrix, spans, layout.dcp > 1, pipeline, layout.ep != ep_wanted, layout.dp, -layout.tp, layout.dcp)
 
 
-def wants_expert_parallel(model: ModelSpec, gpu: GpuSpec, layout: Layout) -> bool:
+def wants_expert_parallel(model: ModelSpec, site: Site, layout: Layout) -> bool:
     """The seed's best conditions: NVLink and 2 to 8 GPUs; over nodes tensor and pipeline parallelism instead."""
     in_stage = layout.tp * layout.dp > 1
     over_nodes = layout.nodes > 1 and layout.dp == 1
-    return model.experts is not None and gpu.nvlink and in_stage and not over_nodes
+    return model.experts is not None and site.nvlink and in_stage and not over_nodes
 
 
 def why_not(layout: Layout, chosen: Layout, gpu: GpuSpec) -> str:

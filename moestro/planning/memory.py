@@ -135,8 +135,16 @@ def share(one: WeightClass, model: ModelSpec, tp: int, dp: int, ep: bool) -> flo
     if one.sharding is not Sharding.EXPERTS:
         return 1 / tp
     if ep and model.experts:
-        return -(-model.experts.count // (tp * dp)) / model.experts.count
-    return 1 / (tp * dp)
+        return -(-model.experts.count // (tp * dp)) / model.experts.count * _padding(model, 1)
+    return _padding(model, tp * dp) / (tp * dp)
+
+
+def _padding(model: ModelSpec, ranks: int) -> float:
+    """MXFP4 kernels pad each rank's experts: width to 128 and hidden size to 256 (vLLM ``mxfp4.py``)."""
+    if model.quantization.scheme != "mxfp4" or model.experts is None:
+        return 1.0
+    width = model.experts.width / ranks
+    return -(-width // 128) * 128 / width * (-(-model.hidden // 256) * 256 / model.hidden)
 
 
 def weights_parts(model: ModelSpec, layout: Layout) -> tuple[MemoryPart, ...]:

@@ -5,6 +5,7 @@ names them). They are estimates: real servers were seen between 2.5 and 8 GiB.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from moestro.planning.gpu import GpuSpec
 from moestro.planning.model import ModelSpec
@@ -83,6 +84,7 @@ def batch_sizes(gpu: GpuSpec, engine: EngineChoice) -> tuple[int, int]:
     return engine.max_num_batched_tokens or tokens, engine.max_num_seqs or sequences
 
 
+@lru_cache(maxsize=16384)
 def overhead_parts(given: OverheadInput) -> tuple[MemoryPart, ...]:
     """The parts, each with its label and source."""
     if given.device == "cpu":

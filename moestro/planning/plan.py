@@ -134,3 +134,5 @@ class Plan:
     rejected: tuple[Rejected, ...] = ()
     throughput_tokens_per_second: float | None = None
     throughput_label: Label | None = None
+    throughput_batch: int | None = None  # requests in flight that the throughput is for
+    p95_seconds: float | None = None  # of one request's whole answer at that batch, as labelled by throughput_label

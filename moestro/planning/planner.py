@@ -9,36 +9,22 @@
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from moestro.errors import InvalidInput
 from moestro.planning.advice import advice
 from moestro.planning.cost import NO_PRICES, Prices, cost_of, price_warnings
-from moestro.planning.engine import engine_choice
 from moestro.planning.gpu import GpuSpec
-from moestro.planning.layout import ANY, MatrixRow, Wanted, layouts_for, preference, shortfall, why_not
+from moestro.planning.layout import ANY, MatrixRow, Wanted, why_not
 from moestro.planning.memory import Load, memory_of, weights_parts
 from moestro.planning.model import ModelSpec
-from moestro.planning.plan import EngineChoice, Label, Layout, Memory, Plan, Rejected
+from moestro.planning.options import Option, options_for
+from moestro.planning.plan import Plan, Rejected
 from moestro.planning.request import Request, check
-from moestro.planning.rules import deep_gemm_runs, gpu_violation
-from moestro.planning.throughput import estimate
+from moestro.planning.rules import deep_gemm_runs
+from moestro.planning.throughput import Measured, throughput
 
-__all__ = ["ANY", "Request", "Wanted", "plan", "require_fit"]
-
-SMALLEST_AUTOMATIC_CONTEXT = 8192  # where nothing is asked for, less than this is not called a fit
-_ROUND_CONTEXT = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One layout that was looked at: its memory, the engine's settings, and what is against it."""
-
-    layout: Layout
-    engine: EngineChoice
-    memory: Memory
-    context: int
-    against: str | None
+__all__ = ["ANY", "Measured", "Request", "Wanted", "plan", "require_fit"]
 
 
 def plan(
@@ -48,23 +34,29 @@ def plan(
     prices: Prices = NO_PRICES,
     matrix: Sequence[MatrixRow] = (),
     explain: bool = True,
+    measured: Sequence[Measured] = (),
 ) -> Plan:
     """The best layout for the load on this GPU, with memory, engine settings, cost, reasons and rejections.
 
     Args:
         matrix: rows of the decision matrix, which come before the general rules (``catalog.decision_matrix()``).
         explain: False leaves out the parts, reasons and rejections, for searches over many plans.
+        measured: what benchmarks have measured (``catalog.load_measured``); it takes the estimate's place.
 
     Raises:
         InvalidInput: the request makes no sense (``moestro.planning.request.check``).
     """
     check(request, model)
+    best: list[Option] = []
     for count in _counts(request, gpu):
-        options = _options(model, gpu, request, count, matrix)
+        options = options_for(model, gpu, request, count, matrix, everything=explain)
+        best = options or best
         if options and options[0].against is None:
-            return _plan(model, gpu, request, prices, options, explain)
-    fallback = options or _options(model, gpu, replace(request, wanted=ANY), count, matrix)
-    return _plan(model, gpu, request, prices, fallback, explain)
+            break
+    if not best:
+        raise InvalidInput(f"{request.count} GPUs cannot be laid out as asked: change the count or drop tp, pp or dp")
+    found = _plan(model, gpu, request, prices, best, measured)
+    return _explained(found, model, gpu, request, prices, best) if explain else found
 
 
 def require_fit(found: Plan) -> Plan:
@@ -92,83 +84,38 @@ def _counts(request: Request, gpu: GpuSpec) -> Iterable[int]:
     return [*single, *(count for count in whole if count % step == 0)] or (step,)
 
 
-def _options(model: ModelSpec, gpu: GpuSpec, request: Request, count: int, matrix: Sequence[MatrixRow]) -> list[Option]:
-    """Every layout of ``count`` GPUs, the best first; those that cannot be come last."""
-    refused = gpu_violation(model, gpu, request.kv_cache_dtype)
-    row = next((one for one in matrix if one.names(model, gpu, count)), None)
-    found = []
-    for layout, violation in layouts_for(model, gpu, count, request.wanted):
-        found.append(_option(model, gpu, request, layout, refused or violation))
-    found.sort(key=lambda o: (_failure(o), preference(model, gpu, o.layout, row)))
-    return found
-
-
-def _failure(option: Option) -> tuple[int, float]:
-    """0 for what fits; else refused layouts after those that are only too small, the smallest shortage first."""
-    if option.against is None:
-        return (0, 0.0)
-    memory = option.memory
-    short = max(memory.weights_gib_per_gpu) + memory.overhead_gib_per_gpu - memory.usable_gib_per_gpu
-    return (1, max(0.0, short)) if memory.weights_gib_per_gpu[0] and _only_short(option) else (2, 0.0)
-
-
-def _only_short(option: Option) -> bool:
-    return option.against is not None and "GiB" in option.against
-
-
-def _option(model: ModelSpec, gpu: GpuSpec, request: Request, layout: Layout, refused: str | None) -> Option:
-    engine = engine_choice(model, gpu, request, layout.nodes)
-    asked = Load(request.context or model.max_context, request.concurrency or 1, request.kv_headroom)
-    if refused:
-        return Option(layout, engine, _no_memory(model, layout), asked.context, refused)
-    memory = memory_of(model, gpu, layout, engine, asked)
-    context = asked.context
-    if request.context is None and not memory.fits:
-        context = _automatic_context(model, memory, layout, asked)
-        memory = memory_of(model, gpu, layout, engine, replace(asked, context=context))
-    against = None if memory.fits else shortfall(memory, Load(context, asked.concurrency, asked.headroom).tokens)
-    return Option(layout, replace(engine, max_model_len=context), memory, context, against)
-
-
-def _automatic_context(model: ModelSpec, memory: Memory, layout: Layout, asked: Load) -> int:
-    """The longest context that the cache holds, at least what is worth calling a fit."""
-    each = min(memory.kv_tokens // layout.dp, int(memory.kv_tokens / asked.concurrency / (1 + asked.headroom)))
-    least = min(SMALLEST_AUTOMATIC_CONTEXT, model.max_context)
-    return max(least, min(model.max_context, each // _ROUND_CONTEXT * _ROUND_CONTEXT))
-
-
-def _no_memory(model: ModelSpec, layout: Layout) -> Memory:
-    """For layouts that the engine refuses: there is no memory to speak of."""
-    del model
-    return Memory((0.0,) * layout.pp, 0, 0, 0.0, 0.0, False, {})
-
-
 def _plan(
-    model: ModelSpec, gpu: GpuSpec, request: Request, prices: Prices, options: Sequence[Option], explain: bool
+    model: ModelSpec,
+    gpu: GpuSpec,
+    request: Request,
+    prices: Prices,
+    options: Sequence[Option],
+    measured: Sequence[Measured],
 ) -> Plan:
-    if not options:
-        raise InvalidInput(
-            f"{request.count} GPUs cannot be laid out as asked: drop one of tp, pp, dp or change the count"
-        )
     best = options[0]
-    memory, layout = best.memory, best.layout
-    engine = replace(best.engine, use_deep_gemm=engine_runs_deep_gemm(model, gpu, layout, best.engine))
-    guess = estimate(model, gpu, layout, memory, best.context, request.concurrency)
-    rate = guess.tokens_per_second if guess else None
-    result = Plan(
+    layout, memory = best.layout, best.memory
+    if best.refused:  # the arithmetic is still worth showing
+        memory = replace(memory_of(model, gpu, layout, best.engine, Load(best.context)), fits=False)
+    engine = best.engine
+    if engine.device == "cuda" and deep_gemm_runs(model, gpu, layout):
+        engine = replace(engine, use_deep_gemm=True)
+    rate = throughput(model, gpu, layout, memory, request, best.context, measured)
+    tokens_per_second = rate.tokens_per_second if rate else None
+    return Plan(
         model=model.identifier(),
         revision=model.revision,
         gpu=gpu.name,
         count=layout.gpus,
         layout=layout,
-        memory=replace(memory, weights_parts=weights_parts(model, layout)) if explain and memory.labels else memory,
+        memory=memory,
         engine=engine,
-        cost=cost_of(prices, gpu.name, layout.gpus, request.purchase, rate),
+        cost=cost_of(prices, gpu.name, layout.gpus, request.purchase, tokens_per_second),
         reasons=(best.against,) if best.against else (),
-        throughput_tokens_per_second=rate,
-        throughput_label=Label.ESTIMATED if rate else None,
+        throughput_tokens_per_second=tokens_per_second,
+        throughput_label=rate.label if rate else None,
+        throughput_batch=rate.batch if rate else None,
+        p95_seconds=rate.p95_seconds if rate else None,
     )
-    return _explained(result, model, gpu, request, prices, options) if explain else result
 
 
 def _explained(
@@ -179,9 +126,10 @@ def _explained(
     others = options[1:] if result.memory.fits else options
     rejected = tuple(Rejected(o.layout, o.against or why_not(o.layout, chosen, gpu)) for o in others)
     priced = price_warnings(prices, gpu.name, request.purchase) if prices else ()
-    return replace(result, reasons=(*result.reasons, *reasons), warnings=(*warnings, *priced), rejected=rejected)
-
-
-def engine_runs_deep_gemm(model: ModelSpec, gpu: GpuSpec, layout: Layout, engine: EngineChoice) -> bool:
-    """Whether the engine should be told to use DeepGEMM's MoE kernel."""
-    return engine.device == "cuda" and deep_gemm_runs(model, gpu, layout)
+    return replace(
+        result,
+        memory=replace(result.memory, weights_parts=weights_parts(model, chosen)),
+        reasons=(*result.reasons, *reasons),
+        warnings=(*warnings, *priced),
+        rejected=rejected,
+    )

@@ -118,7 +118,7 @@ def _compressed(method: str, raw: Mapping[str, Any]) -> Quantization:
     raise InvalidInput(f"quantization_config weights of {bits} bits and type '{kind}' are not understood: {METHODS}")
 
 
-def _modelopt(method: str, raw: Mapping[str, Any]) -> Quantization:
+def _modelopt(_: str, raw: Mapping[str, Any]) -> Quantization:
     inner = raw.get("quantization") or raw
     algorithm = str(inner.get("quant_algo", ""))
     ignored = _patterns(inner.get("exclude_modules"), inner.get("ignore"))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from moestro.errors import InvalidInput
 from moestro.planning.cost import ON_DEMAND, SPOT
+from moestro.planning.kv import element_bytes
 from moestro.planning.layout import ANY, Wanted
 from moestro.planning.model import ModelSpec
 
@@ -22,7 +23,7 @@ class Request:
         wanted: an exact layout, or parts of one.
         cpu_kv_cache_gib: cache of one worker on the CPU device.
         max_nodes: nodes at most, where the planner chooses the count.
-        average_context: tokens held by a typical request, for the throughput estimate; half the context by default.
+        output_tokens: length of an answer, for the latency estimate.
     """
 
     count: int | None = None
@@ -41,6 +42,7 @@ class Request:
     purchase: str = ON_DEMAND
     cpu_kv_cache_gib: int = 1
     max_nodes: int = 4
+    output_tokens: int = 256
     extra_args: tuple[str, ...] = field(default_factory=tuple)
 
 
@@ -68,6 +70,7 @@ def check(request: Request, model: ModelSpec) -> None:
     if request.engine not in ("vllm", "sglang"):
         raise InvalidInput(f"engine '{request.engine}' is not known: choose 'vllm' or 'sglang'")
     _check_product(request)
+    element_bytes(request.kv_cache_dtype)
 
 
 def _between(name: str, value: float | None, least: float, most: float, what: str = "") -> None:

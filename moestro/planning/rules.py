@@ -7,7 +7,7 @@ Sources: vLLM 0.33 ``config/model.py``, ``config/parallel.py``, the models' own 
 from functools import lru_cache
 from math import gcd
 
-from moestro.planning.gpu import GpuSpec
+from moestro.planning.gpu import GpuSpec, Site
 from moestro.planning.kv import KV_DTYPES
 from moestro.planning.model import AttentionKind, ModelSpec
 from moestro.planning.plan import Layout
@@ -117,14 +117,14 @@ def _context_parallel(model: ModelSpec, layout: Layout) -> str | None:
     return None
 
 
-def placement_violation(gpu: GpuSpec, layout: Layout) -> str | None:
-    """Why a layout does not lie on this GPU's nodes, or None."""
+def placement_violation(site: Site, layout: Layout) -> str | None:
+    """Why a layout does not lie on these machines, or None."""
     if layout.gpus % layout.nodes:
         return f"{layout.gpus} GPUs do not divide over {layout.nodes} nodes"
     per_node = layout.gpus // layout.nodes
-    if per_node > gpu.gpus_per_node:
-        return f"{per_node} GPUs a node are more than the {gpu.gpus_per_node} that {gpu.name} machines have"
-    if gpu.device == "cpu" and (layout.ep or layout.pp > 1 or layout.dp > 1):
+    if per_node > site.gpus_per_node:
+        return f"{per_node} GPUs a node are more than the {site.gpus_per_node} that a machine has"
+    if site.device == "cpu" and (layout.ep or layout.pp > 1 or layout.dp > 1):
         return "vLLM's CPU build dies at the first completion with EP, PP or DP; only TP works"
     return None
 

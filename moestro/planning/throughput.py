@@ -4,12 +4,15 @@ A step of a batch B costs the longer of reading (weights that the batch touches,
 computing (2 FLOPs a parameter a token), plus communication. Efficiencies are assumptions, named below.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from moestro.planning.gpu import GpuSpec
 from moestro.planning.memory import stage_weights
 from moestro.planning.model import ModelSpec
-from moestro.planning.plan import Layout, Memory
+from moestro.planning.plan import Label, Layout, Memory
+from moestro.planning.request import Request
 from moestro.planning.weights import EMBEDDING, EXPERTS
 
 GIB = float(1 << 30)
@@ -20,13 +23,37 @@ STEP_SECONDS = 0.002  # scheduler, sampling and kernel launches of a step; an as
 HOP_SECONDS = 12e-6  # latency of one collective inside a node; an assumption
 NETWORK_HOP_SECONDS = 40e-6
 LARGEST_BATCH = 256
+TYPICAL_CONTEXT = 4096  # tokens a request holds where nobody says what is asked
 WORD = 2
 P95_FACTOR = 1.3  # a p95 request against the mean one under steady load; an assumption
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """One benchmark's result; it stands for the same model on as many of the same GPU in the same layout."""
+
+    model: str  # repository or catalog name
+    gpu: str
+    layout: Layout
+    tokens_per_second: float
+    p95_seconds: float | None
+    batch: int | None
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Output tokens a second of a replica at ``batch`` requests in flight, measured or estimated."""
+
+    tokens_per_second: float
+    p95_seconds: float | None
+    batch: int | None
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a replica gives at ``batch`` requests in flight. Seconds and output tokens a second."""
+    """The roofline's parts for a step of ``batch`` requests, seconds."""
 
     batch: int
     step_seconds: float
@@ -35,6 +62,24 @@ class Estimate:
     reading_seconds: float
     computing_seconds: float
     communication_seconds: float
+
+
+def throughput(
+    model: ModelSpec,
+    gpu: GpuSpec,
+    layout: Layout,
+    memory: Memory,
+    request: Request,
+    context: int,
+    measured: Sequence[Measured] = (),
+) -> Rate | None:
+    """The measured rate where there is one, else the estimate; None where the plan does not fit or on the CPU."""
+    for one in measured:
+        if (one.gpu, one.layout) == (gpu.name, layout) and one.model in (model.name, model.repo):
+            return Rate(one.tokens_per_second, one.p95_seconds, one.batch, Label.MEASURED)
+    typical = request.context or min(context, TYPICAL_CONTEXT)
+    guess = estimate(model, gpu, layout, memory, typical, request.concurrency, request.output_tokens)
+    return None if guess is None else Rate(guess.tokens_per_second, guess.p95_seconds, guess.batch, Label.ESTIMATED)
 
 
 def estimate(
@@ -48,7 +93,7 @@ def estimate(
     reading = _reading(model, gpu, layout, memory, context, size)
     computing = _computing(model, gpu, layout, size)
     talking = _communication(model, gpu, layout, size)
-    step = max(reading, computing) * 1.0 + talking + STEP_SECONDS
+    step = max(reading, computing) + talking + STEP_SECONDS
     prompt = _prompt_seconds(model, gpu, layout, context)
     p95 = (prompt + output * step) * P95_FACTOR
     return Estimate(size, step, size / step, p95, reading, computing, talking)
@@ -56,13 +101,14 @@ def estimate(
 
 def _reading(model: ModelSpec, gpu: GpuSpec, layout: Layout, memory: Memory, context: int, batch: int) -> float:
     """Each stage reads its own weights; a token passes all stages, one after the other."""
-    touched = touched_share(model, layout, batch)
+    touched = touched_share(model, batch)
     weights = sum(stage_weights(model, layout)) * GIB * touched
     cached = batch / (layout.dp * layout.dcp) * context / 2 * memory.kv_bytes_per_token_per_gpu * layout.pp
     return (weights + cached) / (gpu.bandwidth_gb_s * 1e9 * BANDWIDTH_EFFICIENCY)
 
 
-def touched_share(model: ModelSpec, layout: Layout, batch: int) -> float:
+@lru_cache(maxsize=4096)
+def touched_share(model: ModelSpec, batch: int) -> float:
     """The share of a stage's weights that a step reads: all but the embedding rows and the experts nobody chose."""
     total = sum(one.total_bytes for one in model.weights if not one.runtime)
     routed = sum(one.total_bytes for one in model.weights if one.name == EXPERTS)
@@ -70,7 +116,6 @@ def touched_share(model: ModelSpec, layout: Layout, batch: int) -> float:
     if model.experts is None:
         return (total - rows) / total
     missed = (1 - model.experts.top_k / model.experts.count) ** batch
-    del layout  # every GPU reads its own part of the experts that were chosen
     return (total - rows - routed * missed) / total
 
 
