@@ -1,0 +1,79 @@
+"""The steps of scripts/setup: one clear line when something is missing, nothing done that need not be."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[3]
+LIBRARY = f". {CHECKOUT}/scripts/env; . {CHECKOUT}/scripts/lib.sh; set +e; cd {CHECKOUT}; "
+
+
+def bash(lines: str, cache: Path, sources: str = "") -> subprocess.CompletedProcess[str]:
+    """Run lines of bash with the library (and parts of setup) sourced, as a machine with nothing but a base system."""
+    parts = "".join(f". {CHECKOUT}/scripts/setup.d/{part}.sh; " for part in sources.split())
+    return subprocess.run(
+        ["bash", "-uc", LIBRARY + parts + lines],
+        env={"HOME": str(cache), "MOESTRO_CACHE": str(cache), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+class TestStep:
+    def test_shows_a_name_and_a_time_and_logs_the_rest(self, tmp_path: Path) -> None:
+        ran = bash('work() { echo details; echo more >&2; }; step "Some work" work', tmp_path)
+        assert ran.returncode == 0
+        assert ran.stdout == ""
+        assert ran.stderr.split() == ["Some", "work", "0", "s"]
+        log = (tmp_path / "logs/setup.log").read_text()
+        assert "details\nmore\n" in log
+
+    def test_any_failing_command_ends_it_with_a_pointer_to_the_log(self, tmp_path: Path) -> None:
+        ran = bash('work() { false; touch "$HOME/after"; }; step Work work; touch "$HOME/next"', tmp_path)
+        assert ran.returncode == 1
+        assert f"failed; details: {tmp_path}/logs/setup.log" in ran.stderr
+        assert not (tmp_path / "after").exists()
+        assert not (tmp_path / "next").exists()
+
+    def test_what_is_missing_is_said_in_one_line(self, tmp_path: Path) -> None:
+        ran = bash('work() { fail "no compass: buy one"; }; step Work work', tmp_path)
+        assert ran.returncode == 1
+        assert "  no compass: buy one" in ran.stderr.splitlines()
+
+    def test_an_interrupt_ends_what_it_started(self, tmp_path: Path) -> None:
+        lines = 'work() { sleep 50 & echo $! >"$HOME/pid"; wait; }; (sleep 0.5; kill -INT $$) & step Work work'
+        assert bash(lines, tmp_path).returncode == 130
+        sleeper = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/cmdline")
+        deadline = time.monotonic() + 5
+        while sleeper.exists() and sleeper.read_bytes():  # a zombie's is empty
+            assert time.monotonic() < deadline, "the step's child still runs"
+            time.sleep(0.01)
+
+
+class TestPackages:
+    def test_are_named_before_they_are_installed(self, tmp_path: Path) -> None:
+        lines = 'apt-get() { echo "apt-get $*" >&3; }; id() { echo 0; }; debian_packages Docker docker.io iptables'
+        shown = bash(lines, tmp_path).stderr
+        assert shown.index("installing Debian packages: docker.io iptables") < shown.index("apt-get install")
+
+    @pytest.mark.parametrize(
+        ("machine", "advice"),
+        [
+            ("is_debian() { true; }; id() { echo 1000; }", "Docker is missing: run 'sudo apt-get install docker.io'"),
+            ("is_debian() { false; }", "Docker is missing: install it (on Debian: docker.io)"),
+        ],
+    )
+    def test_are_left_to_whoever_may_install_them(self, tmp_path: Path, machine: str, advice: str) -> None:
+        ran = bash(f"{machine}; debian_packages Docker docker.io", tmp_path)
+        assert (ran.returncode, ran.stderr.strip()) == (1, advice)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "version", "enough"),
+    [("1.21", "1.21", True), ("1.21", "1.9.7", False), ("1.21", "1.26.8", True), ("1.21", "1.19~1", False)],
+)
+def test_versions_are_compared_by_their_numbers(tmp_path: Path, wanted: str, version: str, enough: bool) -> None:
+    assert (bash(f"at_least {wanted} {version}", tmp_path).returncode == 0) is enough
