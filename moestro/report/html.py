@@ -8,6 +8,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from moestro.report.charts import Bar, Point, cost_scatter, memory_bars
+from moestro.report.explain import Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +18,6 @@ class Figure:
     name: str
     value: str
     label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the arithmetic."""
-
-    name: str
-    formula: str
-    value: str
-    label: str
-    source: str
 
 
 @dataclass(frozen=True, slots=True)

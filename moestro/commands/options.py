@@ -1,0 +1,53 @@
+"""What ``moestro plan`` was asked, apart from how a terminal asks it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """The options of ``moestro plan``; None where the planner is free to choose.
+
+    Attributes:
+        gpus: GPU types to look at; none, or ``auto``, is all of the catalog.
+        max_price: USD an hour of the whole replica, at most.
+    """
+
+    model: str | None = None
+    gpus: tuple[str, ...] = ()
+    count: int | None = None
+    context: int | None = None
+    concurrency: int | None = None
+    kv_headroom: float = 0.0
+    tp: int | None = None
+    pp: int | None = None
+    dp: int | None = None
+    ep: bool | None = None
+    dcp: int | None = None
+    nodes: int | None = None
+    engine: str = "vllm"
+    engine_version: str | None = None
+    gpu_memory_utilization: float | None = None
+    kv_cache_dtype: str = "auto"
+    max_num_batched_tokens: int | None = None
+    max_num_seqs: int | None = None
+    enforce_eager: bool = False
+    spot: bool = False
+    max_price: float | None = None
+    max_nodes: int = 4
+    regions: tuple[str, ...] = ()
+    min_tokens_per_second: float | None = None
+    max_p95_seconds: float | None = None
+    json: bool = False
+    explain: bool = False
+    compare: bool = False
+    html: Path | None = None
+    pin: Path | None = None
+    seed_tables: bool = False
+
+    @property
+    def searching(self) -> bool:
+        """Whether the planner chooses the GPU type."""
+        return len(self.gpus) != 1 or self.gpus[0] == AUTO

@@ -1,0 +1,97 @@
+"""``moestro plan --pin``: what a stack file declares becomes the search, and the search's choice goes into the file."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from moestro import paths
+from moestro.commands.options import AUTO, PlanOptions
+from moestro.commands.pin import pin, read_stack
+from moestro.errors import InvalidInput
+from moestro.planning.cost import SPOT
+from moestro.planning.plan import Plan
+from moestro.settings import ModelSettings, Settings, parse_settings
+
+# Sections that no plan depends on; they may hold secrets that only Pulumi can read.
+_UNREAD = ("moe:gateway",)
+_STAND_IN = "H200_SXM5"
+
+
+def from_stack(options: PlanOptions, path: Path) -> PlanOptions:
+    """The options with everything filled in that the stack file declares and the command line leaves open.
+
+    Raises:
+        InvalidInput: the file cannot be read or its declaration has mistakes.
+    """
+    config = read_stack(path)
+    gpu = config.get("moe:gpu")
+    automatic = isinstance(gpu, dict) and gpu.get("type") == AUTO
+    settings = _settings(config, automatic)
+    engine, load, layout = settings.engine, settings.load, settings.engine.layout
+    gpus = options.gpus or ((AUTO,) if automatic else (settings.gpu.type,))
+    own_gpu = settings.cloud.name == "sandbox"
+    declared: dict[str, Any] = {
+        "model": _model(settings.model),
+        "context": load.context,
+        "concurrency": load.concurrency,
+        "count": None if automatic or options.gpus else settings.gpu.count,
+        "max_price": settings.cloud.max_usd_per_hour,
+        "engine_version": engine.version,
+        "gpu_memory_utilization": engine.memory_utilization,
+        "max_num_batched_tokens": engine.max_num_batched_tokens,
+        "max_num_seqs": engine.max_num_seqs,
+        "tp": layout.tp if layout else None,
+        "pp": layout.pp if layout else None,
+        "dp": layout.dp if layout else None,
+        "ep": layout.ep if layout else None,
+    }
+    open_ones = {key: value for key, value in declared.items() if getattr(options, key) is None}
+    return replace(
+        options,
+        **open_ones,
+        gpus=("cpu",) if own_gpu else gpus,
+        regions=options.regions or settings.cloud.regions,
+        spot=options.spot or settings.gpu.purchase == SPOT,
+        engine=engine.name if options.engine == PlanOptions().engine else options.engine,
+        kv_cache_dtype=_first(options.kv_cache_dtype, engine.kv_cache_dtype),
+        enforce_eager=options.enforce_eager or engine.enforce_eager,
+    )
+
+
+def write_choice(path: Path, plan: Plan) -> str:
+    """Write type, count and purchase of the plan into the file; say what was done.
+
+    Raises:
+        InvalidInput: the file has no place for them or cannot be written.
+    """
+    before = path.read_text(encoding="utf-8")
+    after = pin(before, {"type": plan.gpu, "count": plan.count, "purchase": plan.cost.purchase})
+    what = f"{plan.count}x {plan.gpu}, {plan.cost.purchase}"
+    if after == before:
+        return f"{path} already says {what}"
+    try:
+        path.write_text(after, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"stack file {path} cannot be written: {error.strerror}") from None
+    return f"pinned {what} in {path}"
+
+
+def _settings(config: dict[str, Any], automatic: bool) -> Settings:
+    """The stack's settings, with a stand-in for ``type: auto``, which they would refuse."""
+    read = {key: value for key, value in config.items() if key not in _UNREAD}
+    if automatic:
+        sandbox = isinstance(read.get("moe:cloud"), dict) and read["moe:cloud"].get("name") == "sandbox"
+        read["moe:gpu"] = {**read["moe:gpu"], "type": "cpu" if sandbox else _STAND_IN}
+    return parse_settings({key: json.dumps(value) for key, value in read.items()})
+
+
+def _model(model: ModelSettings) -> str:
+    if model.directory is None:
+        return model.repo or ""
+    kind, _, name = model.directory.rpartition(":")
+    return str(paths.cache() / "models" / name) if kind == "cache" else model.directory
+
+
+def _first(asked: str, declared: str | None) -> str:
+    return declared if asked == PlanOptions().kv_cache_dtype and declared else asked

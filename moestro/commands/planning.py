@@ -1,0 +1,182 @@
+"""What ``moestro plan`` does: ask the planner, say the answer, and turn "does not fit" into exit code 3."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from moestro.catalog import decision_matrix, gpus, load_gpu, load_model, load_prices
+from moestro.commands.options import AUTO, PlanOptions
+from moestro.errors import InvalidInput
+from moestro.planning.cost import SPOT, Prices
+from moestro.planning.gpu import CPU, GpuSpec
+from moestro.planning.model import ModelSpec
+from moestro.planning.plan import Plan
+from moestro.planning.planner import Request, Wanted, plan
+from moestro.planning.search import Constraints, Target, search
+
+FITS, DOES_NOT_FIT = 0, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The plan that was chosen, and the others that were asked to be seen beside it."""
+
+    model: ModelSpec
+    chosen: Plan
+    others: tuple[Plan, ...] = ()
+    spot: tuple[Plan, ...] = ()
+
+
+def run(options: PlanOptions) -> int:
+    """Answer in the form that was asked for.
+
+    Raises:
+        InvalidInput: a name, a value or a combination that makes no sense.
+    """
+    if options.seed_tables:
+        return _seed_tables()
+    if options.pin is not None:
+        from moestro.commands.pinning import from_stack
+
+        options = from_stack(options, options.pin)
+    answer = answer_to(options)
+    _say(answer, options)
+    fits = answer.chosen.memory.fits
+    if options.pin is not None and fits:
+        from moestro.commands.pinning import write_choice
+
+        print(write_choice(options.pin, answer.chosen))
+    return FITS if fits else DOES_NOT_FIT
+
+
+def answer_to(options: PlanOptions) -> Answer:
+    """Ask the planner.
+
+    Raises:
+        InvalidInput: see ``run``.
+    """
+    if options.model is None:
+        raise InvalidInput("name a model: a catalog name (`moestro models`), a repository id, or a directory")
+    model, prices, request = load_model(options.model), load_prices(), request_of(options)
+    compare = options.compare or options.html is not None
+    if options.searching:
+        found = _search(model, request, options, prices)
+        chosen = found[0]
+    else:
+        chosen = plan(model, load_gpu(options.gpus[0]), request, prices, decision_matrix())
+    if not compare:
+        return Answer(model, chosen)
+    others = tuple(_on(gpu, model, request, prices) for gpu in _types(options))
+    dealt = [one for one in (chosen, *others) if one.memory.fits and one.gpu in prices and prices[one.gpu].spot]
+    spot = {one.gpu: _bought_on_spot(one, model, request, prices) for one in dealt if one.cost.purchase != SPOT}
+    return Answer(model, chosen, others, tuple(spot.values()))
+
+
+def request_of(options: PlanOptions) -> Request:
+    """The planner's request."""
+    return Request(
+        count=options.count,
+        context=options.context,
+        concurrency=options.concurrency,
+        kv_headroom=options.kv_headroom,
+        wanted=Wanted(options.tp, options.pp, options.dp, options.ep, options.dcp, options.nodes),
+        engine=options.engine,
+        engine_version=options.engine_version,
+        gpu_memory_utilization=options.gpu_memory_utilization,
+        kv_cache_dtype=options.kv_cache_dtype,
+        max_num_batched_tokens=options.max_num_batched_tokens,
+        max_num_seqs=options.max_num_seqs,
+        enforce_eager=options.enforce_eager,
+        purchase=SPOT if options.spot and not options.searching else Request().purchase,
+        max_nodes=options.max_nodes,
+    )
+
+
+def _search(model: ModelSpec, request: Request, options: PlanOptions, prices: Prices) -> list[Plan]:
+    limits = Constraints(_types(options), options.regions, options.spot, options.max_nodes, options.max_price)
+    target = Target(options.min_tokens_per_second, options.max_p95_seconds)
+    return search([model], request, limits, prices, decision_matrix(), target)
+
+
+def _types(options: PlanOptions) -> tuple[GpuSpec, ...]:
+    """The GPU types that were named, or all of the catalog but the sandbox's CPU."""
+    named = [load_gpu(name) for name in options.gpus if name != AUTO]
+    if len(named) > 1 or (named and not options.compare and options.html is None):
+        return tuple(named)
+    return tuple(gpu for gpu in gpus().values() if gpu.name != CPU)
+
+
+def _on(gpu: GpuSpec, model: ModelSpec, request: Request, prices: Prices) -> Plan:
+    """A plan on another GPU: the same load, with the fewest GPUs of that type."""
+    free = replace(request, count=None, wanted=Wanted(ep=request.wanted.ep))
+    return plan(model, gpu, free, prices, decision_matrix())
+
+
+def _bought_on_spot(one: Plan, model: ModelSpec, request: Request, prices: Prices) -> Plan:
+    layout = one.layout
+    wanted = Wanted(layout.tp, layout.pp, layout.dp, layout.ep, layout.dcp, layout.nodes)
+    asked = replace(request, count=one.count, wanted=wanted, purchase=SPOT)
+    return plan(model, load_gpu(one.gpu), asked, prices, decision_matrix(), explain=False)
+
+
+def _say(answer: Answer, options: PlanOptions) -> None:
+    if options.html is not None:
+        print(_write_html(answer, options.html))
+    elif options.json:
+        import json
+
+        from moestro.report.data import answer_data
+
+        print(json.dumps(answer_data(answer.chosen, answer.others, model_path(options, answer)), indent=2))
+    elif options.compare:
+        _print_comparison(answer)
+    elif options.explain:
+        _print_arithmetic(answer)
+    else:
+        from moestro.report.text import plan_text
+
+        print(plan_text(answer.chosen, model_path(options, answer)))
+
+
+def model_path(options: PlanOptions, answer: Answer) -> str:
+    """What the engine would be pointed at: the directory that was given, or the repository."""
+    directory = Path(options.model or "")
+    return answer.chosen.model if answer.model.repo else str(directory.resolve())
+
+
+def _print_comparison(answer: Answer) -> None:
+    from moestro.report.text import PLAN_HEADINGS, plan_row, show, table
+
+    plans = answer.others or (answer.chosen,)
+    order = sorted(plans, key=lambda one: (not one.memory.fits, one.cost.usd_per_hour is None, one.cost.usd_per_hour))
+    rows = [plan_row(one) for one in order]
+    show(table(PLAN_HEADINGS, rows, right=(2, 3, 4, 5, 6, 7), title=f"{answer.chosen.model}, fewest GPUs of each type"))
+    sources = sorted({one.cost.source for one in plans if one.cost.usd_per_hour is not None})
+    show("* estimated by a roofline. Prices: " + ("; ".join(sources) or "none known"))
+
+
+def _print_arithmetic(answer: Answer) -> None:
+    from moestro.report.explain import explain
+    from moestro.report.text import lines_table, plan_text, show
+
+    show(lines_table(explain(answer.chosen, answer.model)), plan_text(answer.chosen))
+
+
+def _write_html(answer: Answer, path: Path) -> str:
+    from moestro.report.html import render
+    from moestro.report.page import page
+
+    text = render(page(answer.chosen, answer.model, answer.others, answer.spot))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"report {path} cannot be written: {error.strerror}") from None
+    return f"wrote {path}"
+
+
+def _seed_tables() -> int:
+    from moestro.report.seed import tables
+    from moestro.report.text import show, table
+
+    for one in tables():
+        show(table(one.headings, one.rows, title=one.title), *one.notes, "")
+    return FITS

@@ -1,0 +1,72 @@
+"""A plan as JSON data with stable keys; see docs/planner.md."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from moestro.planning.plan import Layout, Memory, Plan
+from moestro.serving.launch import Endpoint, Launch, Node
+from moestro.serving.render import render
+
+LEADER = "LEADER_ADDRESS"  # where the first node's address goes in launch lines over several nodes
+OWN = "NODE_ADDRESS"
+
+
+def answer_data(plan: Plan, others: Sequence[Plan] = (), model_path: str | None = None) -> dict[str, Any]:
+    """The chosen plan, with the compared ones under ``compared``."""
+    data = plan_data(plan, model_path)
+    return data | {"compared": [plan_data(one, model_path) for one in others]} if others else data
+
+
+def plan_data(plan: Plan, model_path: str | None = None) -> dict[str, Any]:
+    """The plan with everything that a program may want of it. ``launch`` is empty where the plan does not fit."""
+    return {
+        "model": plan.model,
+        "revision": plan.revision,
+        "gpu": plan.gpu,
+        "count": plan.count,
+        "layout": layout_data(plan.layout),
+        "memory": memory_data(plan.memory),
+        "engine": asdict(plan.engine),
+        "launch": launch_data(plan, model_path),
+        "cost": asdict(plan.cost),
+        "throughput": {
+            "tokens_per_second": plan.throughput_tokens_per_second,
+            "requests_in_flight": plan.throughput_batch,
+            "p95_seconds": plan.p95_seconds,
+            "label": plan.throughput_label,
+        },
+        "reasons": list(plan.reasons),
+        "warnings": list(plan.warnings),
+        "rejected": [{"layout": layout_data(one.layout), "reason": one.reason} for one in plan.rejected],
+    }
+
+
+def layout_data(layout: Layout) -> dict[str, Any]:
+    """The sizes of a layout; ``ep`` says whether experts stay whole, over tp x dp GPUs."""
+    return {field: getattr(layout, field) for field in ("tp", "pp", "dp", "ep", "dcp", "nodes")}
+
+
+def memory_data(memory: Memory) -> dict[str, Any]:
+    """GiB of one GPU; ``weights_gib_per_gpu`` has one entry a pipeline stage."""
+    data = asdict(memory)
+    for parts in ("weights_parts", "overhead_parts"):
+        data.pop(parts)
+    return data
+
+
+def launch_data(plan: Plan, model_path: str | None = None) -> dict[str, Any]:
+    """The first node's process, and those of the other nodes; nothing to start where the plan does not fit."""
+    if not plan.memory.fits:
+        return {"argv": [], "env": {}, "other_nodes": []}
+    first, *others = ({"argv": list(one.argv), "env": dict(one.env)} for one in launches(plan, model_path))
+    return {**first, "other_nodes": others}
+
+
+def launches(plan: Plan, model_path: str | None = None) -> list[Launch]:
+    """The launch lines of a plan, the first node's first. With Ray only the first node runs the engine."""
+    endpoint = Endpoint(model_path=model_path or plan.model, served_name=plan.model)
+    nodes = plan.layout.nodes
+    ranks = range(1 if plan.engine.distributed_backend == "ray" else nodes)
+    addresses = [LEADER, *[OWN] * (nodes - 1)]
+    return [render(plan, endpoint, Node(rank, nodes, LEADER, addresses[rank])) for rank in ranks]

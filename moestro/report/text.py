@@ -1,0 +1,143 @@
+"""Plans and tables for a terminal. Rich draws the tables; a pipe gets the same text, unbounded and without colours."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from moestro.planning.plan import Plan
+from moestro.report.data import LEADER, launches
+from moestro.report.explain import Line
+from moestro.report.wording import UNKNOWN, command, count, gib, layout, machine, usd
+
+_PIPE_WIDTH = 10_000
+_LABEL = 14
+_SHOWN_REJECTIONS = 6
+_SHOWN_LAYOUTS = 3
+
+PLAN_HEADINGS = ("GPUs", "layout", "weights", "KV tokens", "USD/h", "USD/month", "tokens/s*", "USD/M*", "fits")
+
+
+def plan_text(plan: Plan, model_path: str | None = None) -> str:
+    """One plan, its reasons and its launch line."""
+    verdict = "fits" if plan.memory.fits else "does not fit"
+    lines = [f"{plan.model} on {machine(plan)}: {verdict}", ""]
+    if plan.memory.labels:
+        lines += [_field(name, text) for name, text in _fields(plan)]
+    lines += _bullets("why", plan.reasons) + _bullets("mind", plan.warnings) + _rejections(plan)
+    if plan.memory.fits:
+        lines += ["", *_launch_lines(plan, model_path)]
+    return "\n".join(lines)
+
+
+def plan_row(plan: Plan) -> tuple[str, ...]:
+    """The cells of one plan under PLAN_HEADINGS."""
+    memory, cost = plan.memory, plan.cost
+    known = bool(memory.labels)
+    return (
+        machine(plan),
+        layout(plan.layout),
+        gib(max(memory.weights_gib_per_gpu)) if known else "",
+        count(memory.kv_tokens) if known else "",
+        usd(cost.usd_per_hour),
+        usd(cost.usd_per_month, 0),
+        count(plan.throughput_tokens_per_second) if memory.fits else "",
+        usd(cost.usd_per_million_tokens, 3) if memory.fits else "",
+        "yes" if memory.fits else f"no: {plan.reasons[0]}",
+    )
+
+
+def lines_table(lines: Iterable[Line]) -> Any:
+    """The arithmetic as a table."""
+    rows = [(one.name, one.formula, one.value, one.label, one.source) for one in lines]
+    return table(("what", "how", "figure", "label", "source"), rows, right=(2,))
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = (), title: str = "") -> Any:
+    """A rich table; ``right`` names the columns with figures."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(headings):
+        drawn.add_column(Text(heading), justify="right" if number in right else "left")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    return drawn
+
+
+def show(*things: Any) -> None:
+    """Print texts and tables."""
+    from rich.console import Console
+
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, highlight=False)
+    for thing in things:
+        console.print(thing, markup=False, soft_wrap=isinstance(thing, str))
+
+
+def _field(name: str, text: str) -> str:
+    return f"  {name:<{_LABEL}}{text}"
+
+
+def _fields(plan: Plan) -> list[tuple[str, str]]:
+    memory, cost, labels = plan.memory, plan.cost, plan.memory.labels
+    weights = " / ".join(f"{size:.2f}" for size in memory.weights_gib_per_gpu)
+    engine = plan.engine
+    fields = [
+        ("layout", f"{plan.layout}, {engine.engine} {engine.version}, context {count(engine.max_model_len)}"),
+        ("weights", f"{weights} GiB a GPU ({labels['weights_gib_per_gpu']})"),
+        ("overhead", f"{gib(memory.overhead_gib_per_gpu)} a GPU ({labels['overhead_gib_per_gpu']})"),
+        ("KV cache", _cache(plan)),
+        ("cost", _cost(plan)),
+    ]
+    if plan.throughput_tokens_per_second is not None:
+        speed = f"{count(plan.throughput_tokens_per_second)} output tokens/s ({plan.throughput_label})"
+        fields.append(("throughput", speed + _per_million(cost.usd_per_million_tokens)))
+    if memory.seed_rule_gb is not None:
+        rule = f"{memory.seed_rule_gb:,.0f} GB for the whole model without KV cache ({labels['seed_rule_gb']})"
+        fields.append(("rule of thumb", f"parameters × bytes × 1.15 = {rule}"))
+    return fields
+
+
+def _cache(plan: Plan) -> str:
+    memory, label = plan.memory, plan.memory.labels["kv_tokens"]
+    per_token = count(memory.kv_bytes_per_token_per_gpu)
+    return f"{count(memory.kv_tokens)} tokens ({label}) in {gib(memory.kv_gib_per_gpu)} a GPU, {per_token} B a token"
+
+
+def _cost(plan: Plan) -> str:
+    cost = plan.cost
+    if cost.usd_per_hour is None:
+        return f"{UNKNOWN}: {cost.source}"
+    source = f"{cost.purchase}, {cost.labels['usd_per_hour']}; {cost.source}"
+    return f"{usd(cost.usd_per_hour)} USD/h, {usd(cost.usd_per_month)} USD/month ({source})"
+
+
+def _per_million(value: float | None) -> str:
+    return "" if value is None else f", {usd(value, 3)} USD per million"
+
+
+def _bullets(title: str, texts: Sequence[str]) -> list[str]:
+    return [_field(title if number == 0 else "", text) for number, text in enumerate(texts)]
+
+
+def _rejections(plan: Plan) -> list[str]:
+    """The reasons, each once with the layouts that it is about."""
+    by_reason: dict[str, list[str]] = {}
+    for one in plan.rejected:
+        by_reason.setdefault(one.reason, []).append(layout(one.layout))
+    shown = [f"{_some(layouts)}: {reason}" for reason, layouts in by_reason.items()][:_SHOWN_REJECTIONS]
+    more = len(by_reason) - len(shown)
+    return _bullets("not taken", [*shown, *([f"and {more} more reasons: --json shows all"] if more > 0 else [])])
+
+
+def _some(layouts: Sequence[str]) -> str:
+    shown = ", ".join(layouts[:_SHOWN_LAYOUTS])
+    return shown if len(layouts) <= _SHOWN_LAYOUTS else f"{shown} and {len(layouts) - _SHOWN_LAYOUTS} more"
+
+
+def _launch_lines(plan: Plan, model_path: str | None) -> list[str]:
+    texts = [command(one.argv, one.env) for one in launches(plan, model_path)]
+    if len(texts) == 1:
+        return texts
+    return [part for rank, text in enumerate(texts) for part in (f"# node {rank} ({LEADER}: node 0's address)", text)]
