@@ -177,7 +177,7 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
         return not has_unknowns(new) and unique_name(old) == unique_name(new)
 
     def _still_there(self, cloud: Cloud, resource_id: str, wait: Wait) -> Machine | None:
-        """The machine; one whose order got no clear answer is looked for, because it may be late in the cloud's list."""
+        """The machine; one whose order got no clear answer is looked for: it may be late in the cloud's list."""
         until = wait.monotonic() + (self._look_seconds if resource_id.startswith(_ORDERED) else 0.0)
         for _ in wait.backoff(first=1.0):
             machine = _looked_up(cloud, resource_id, wait)
