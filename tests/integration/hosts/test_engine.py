@@ -117,6 +117,12 @@ def process(machine: Machine) -> str:
     return machine.inside(f"systemctl show -p MainPID --value {UNIT}")
 
 
+def cancelled_when(words: str) -> Wait:
+    """A wait that is cancelled as soon as these words are reported."""
+    wait = Wait.of(60)
+    return wait.reporting(lambda line: wait.cancel.set() if words in line else None)
+
+
 class TestStart:
     def test_from_nothing_to_a_completion_with_every_argument_and_variable_intact(self, scene: Scene) -> None:
         machine, spec = scene.machines[0], scene.specs[0]
@@ -236,10 +242,8 @@ class TestNotReady:
     def test_an_interrupted_wait_is_continued_without_another_start(self, served: Scene) -> None:
         spec = served.specs[1]
         slow = replace(spec, argv=(*spec.argv, "--load-seconds", "8"))
-        wait = Wait.of(60)
-        threading.Timer(3, wait.cancel.set).start()
         with pytest.raises(Cancelled):
-            served.ensure(1, slow, wait)
+            served.ensure(1, slow, cancelled_when("loading 100%"))
         before = process(served.machines[1])
 
         served.ensure(1, slow)
@@ -309,10 +313,8 @@ class TestRolling:
         with ThreadPoolExecutor(1) as pool:
             stream = pool.submit(served.stream, started)
             assert started.wait(10)
-            wait = Wait.of(60)
-            threading.Timer(1.5, wait.cancel.set).start()
             with pytest.raises(Cancelled):
-                served.ensure(1, replace(served.specs[1], version="2"), wait)
+                served.ensure(1, replace(served.specs[1], version="2"), cancelled_when("in flight"))
             assert len(stream.result()[1]) == 20
 
         state = read_gateway(served.machines[0].connection(), served.gateway, Wait.of(60))
