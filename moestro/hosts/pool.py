@@ -19,6 +19,7 @@ from moestro.waiting import Wait
 
 CHANNELS_PER_CONNECTION = 8  # sshd's MaxSessions is 10 by default
 CHANNEL_TIMEOUT_SECONDS = 15.0
+BUSY_SECONDS = 120.0  # how long to wait for a session where a host's MaxSessions is lower still
 MOST_LINKS = 128
 
 _POLL_SECONDS = 0.2
@@ -71,15 +72,24 @@ class Link:
             transport.close()
 
     def _open_channel(self, wait: Wait) -> paramiko.Channel:
-        # A connection that went stale while idle shows here, before anything was started: reopening is safe.
-        for _ in range(2):
+        patience = wait.monotonic() + BUSY_SECONDS
+        reopened = False
+        while True:
             transport = self.ensure_open(wait)
             try:
                 return transport.open_session(timeout=CHANNEL_TIMEOUT_SECONDS)
             except (paramiko.SSHException, EOFError, OSError) as error:
-                cause = error
+                cause = ConnectionLost(f"{self.connection}: the host opens no session ({error})")
+                dead = not transport.is_active() or "timeout" in str(error).lower()
+            if (dead and reopened) or wait.monotonic() > patience:
+                raise cause
+            if dead:
+                # A connection that went stale while idle shows here, before anything was started: reopening is safe.
                 transport.close()
-        raise ConnectionLost(f"{self.connection}: the host opens no session ({cause})")
+                reopened = True
+            else:
+                # The host allows fewer sessions than we open: others on this connection must end theirs first.
+                wait.sleep(_POLL_SECONDS)
 
 
 _links: OrderedDict[HostConnection, Link] = OrderedDict()

@@ -40,6 +40,8 @@ class SshServer:
     drop_during_command: int = 0  # how many commands are cut off right after they began
     dead_connections: int = 0  # how many connections are closed before the banner
     more_host_keys: list[paramiko.PKey] = field(default_factory=list)
+    most_sessions: int = 1000
+    sessions: int = 0
     stall: bool = False  # commands begin and nothing ever comes back
     commands: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
@@ -114,7 +116,10 @@ class _Session(paramiko.ServerInterface):
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         del chanid
-        return paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        if kind != "session" or self.server.sessions >= self.server.most_sessions:
+            return paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        self.server.sessions += 1
+        return paramiko.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self.server.commands.append(command.decode())
@@ -131,6 +136,7 @@ class _Session(paramiko.ServerInterface):
             return
         with contextlib.suppress(OSError, EOFError):
             _run_locally(channel, command)
+        self.server.sessions -= 1
 
 
 def _run_locally(channel: paramiko.Channel, command: str) -> None:

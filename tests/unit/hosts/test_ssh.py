@@ -151,6 +151,13 @@ class TestSharing:
             assert list(threads.map(work, range(20))) == [str(number) for number in range(20)]
         assert server.connections == 1
 
+    def test_a_host_that_allows_few_sessions_is_not_overrun(self, server: SshServer) -> None:
+        server.most_sessions = 2
+        with ThreadPoolExecutor(6) as threads:
+            hosts = [connect(server.connection(), Wait.of(30)) for _ in range(6)]
+            assert all(threads.map(lambda host: host.run("sleep 0.1").ok, hosts))
+        assert server.connections == 1
+
     def test_idle_links_beyond_the_limit_are_closed(self, server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pool, "MOST_LINKS", 2)
         first = connect(server.connection(user="a"), Wait.of(30))
