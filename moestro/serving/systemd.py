@@ -24,6 +24,42 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "%": "%%", "\n": "\\n", "\t": "\\t", "\r":
 # NoNewPrivileges keeps the setuid nvidia-modprobe from making the GPUs' device nodes after a boot: root does it first.
 _DEVICE_NODES = "command -v nvidia-smi >/dev/null || exit 0; nvidia-smi -L; nvidia-modprobe -u -c=0"
 
+_GATEWAY = """\
+[Unit]
+Description=Moestro gateway of {service}
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+ExecStart=/usr/sbin/nginx -c {configuration} -g "daemon off;"
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=always
+RestartSec=2
+KillMode=mixed
+KillSignal=SIGQUIT
+TimeoutStopSec=30
+LimitNOFILE=65535
+CacheDirectory=moestro/{service}/gateway
+LogsDirectory=moestro/{service}/gateway
+NoNewPrivileges=yes
+PrivateTmp=yes
+ProtectSystem=full
+ProtectHome=yes
+ProtectControlGroups=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectKernelTunables=yes
+LockPersonality=yes
+RestrictSUIDSGID=yes
+RestrictRealtime=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+
+[Install]
+WantedBy=multi-user.target
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineUnit:
@@ -60,42 +96,7 @@ def engine_unit(unit: EngineUnit) -> str:
 
 def gateway_unit(service: str, configuration: str) -> str:
     """The unit of a service's nginx, which runs beside the distribution's own and shares nothing with it."""
-    directory = f"moestro/{service}/gateway"
-    return f"""\
-[Unit]
-Description=Moestro gateway of {service}
-Wants=network-online.target
-After=network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-Type=exec
-ExecStart=/usr/sbin/nginx -c {configuration} -g "daemon off;"
-ExecReload=/bin/kill -HUP $MAINPID
-Restart=always
-RestartSec=2
-KillMode=mixed
-KillSignal=SIGQUIT
-TimeoutStopSec=30
-LimitNOFILE=65535
-CacheDirectory={directory}
-LogsDirectory={directory}
-NoNewPrivileges=yes
-PrivateTmp=yes
-ProtectSystem=full
-ProtectHome=yes
-ProtectControlGroups=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectKernelTunables=yes
-LockPersonality=yes
-RestrictSUIDSGID=yes
-RestrictRealtime=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
-
-[Install]
-WantedBy=multi-user.target
-"""
+    return _GATEWAY.format(service=service, configuration=configuration)
 
 
 def tail_file(service: str) -> str:

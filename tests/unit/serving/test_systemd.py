@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from moestro.errors import InvalidInput
 from moestro.serving.launch import Launch
-from moestro.serving.systemd import EngineUnit, command_line, engine_unit, environment_text, quote
+from moestro.serving.systemd import (
+    EngineUnit,
+    command_line,
+    engine_unit,
+    environment_text,
+    gateway_unit,
+    quote,
+)
 
 UNIT = EngineUnit(
     name="moestro-engine-chat.service",
@@ -164,3 +171,27 @@ class TestEnvironmentText:
 
         assert "VLLM_API_KEY" in str(refused.value)
         assert "s3cret" not in str(refused.value)
+
+
+class TestGatewayUnit:
+    def test_it_drains_on_stop_reloads_on_hup_and_comes_back(self) -> None:
+        text = gateway_unit("chat", "/etc/moestro/chat/gateway/current/nginx.conf")
+        found = directives(text)
+
+        assert found["ExecStart"] == [
+            '/usr/sbin/nginx -c /etc/moestro/chat/gateway/current/nginx.conf -g "daemon off;"'
+        ]
+        assert found["KillSignal"] == ["SIGQUIT"]
+        assert found["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+        assert found["Restart"] == ["always"]
+        assert found["StartLimitIntervalSec"] == ["0"], "a gateway never gives up"
+        assert "{" not in text
+
+    @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd on this machine")
+    def test_systemd_itself_finds_nothing_to_complain_about(self, tmp_path: Path) -> None:
+        path = tmp_path / "moestro-gateway-chat.service"
+        path.write_text(gateway_unit("chat", "/etc/nginx/nginx.conf").replace("/usr/sbin/nginx", "/bin/true"))
+
+        done = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True, check=False)
+
+        assert [line for line in done.stderr.splitlines() if path.name in line] == []
