@@ -1,6 +1,7 @@
 """A repository on Hugging Face: its config.json and the headers of its safetensors files, never the weights."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    LocalEntryNotFoundError,
     NotASafetensorsRepoError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -27,6 +29,9 @@ def load_repository(repo: str, revision: str | None = None) -> ModelSpec:
     Raises:
         InvalidInput: no such repository, a gated one, one without config.json, or no connection.
     """
+    logging.getLogger("huggingface_hub").setLevel(
+        logging.ERROR
+    )  # its retries would be told on stderr, beside our one line
     try:
         config = _config(repo, revision)
         tensors = _tensors(repo, revision)
@@ -40,6 +45,8 @@ def load_repository(repo: str, revision: str | None = None) -> ModelSpec:
         raise InvalidInput(f"repository '{repo}' does not exist or is private (set HF_TOKEN){hint}") from None
     except RevisionNotFoundError:
         raise InvalidInput(f"repository '{repo}' has no revision '{revision}'") from None
+    except LocalEntryNotFoundError:
+        raise InvalidInput(f"repository '{repo}' cannot be reached: go online or give a directory") from None
     except EntryNotFoundError:
         raise InvalidInput(f"repository '{repo}' has no config.json: it is no transformers checkpoint") from None
     except (HfHubHTTPError, OSError, ValueError) as error:
