@@ -8,14 +8,13 @@ import typer
 from typer.exceptions import TyperException
 
 from moestro.commands import catalog, plan
-from moestro.errors import InvalidInput, MoestroError
+from moestro.errors import InvalidInput, MoestroError, NothingFits
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, BAD_INPUT, DOES_NOT_FIT, INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
     name="moestro",
     help="Plan, price and operate Mixture-of-Experts models on rented GPUs.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -27,9 +26,11 @@ app.command("gpus")(catalog.gpus)
 app.command("prices")(catalog.prices)
 
 
-@app.callback()
-def _group() -> None:
+@app.callback(invoke_without_command=True)
+def _group(context: typer.Context) -> None:
     """Plan, price and operate Mixture-of-Experts models on rented GPUs."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,6 +42,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     try:
         return app(list(arguments), prog_name="moestro", standalone_mode=False) or 0
+    except NothingFits as error:
+        return _say(str(error), DOES_NOT_FIT)
     except InvalidInput as error:
         return _say(str(error), BAD_INPUT)
     except MoestroError as error:

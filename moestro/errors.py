@@ -12,6 +12,10 @@ class InvalidInput(MoestroError):
     """The user declared something impossible; nothing was started."""
 
 
+class NothingFits(InvalidInput):
+    """No plan holds the load on what may be rented; the message says what is short."""
+
+
 class Cancelled(MoestroError):
     """The user stopped the operation; what was begun is recorded and the next run continues it."""
 

@@ -29,9 +29,7 @@ def load_repository(repo: str, revision: str | None = None) -> ModelSpec:
     Raises:
         InvalidInput: no such repository, a gated one, one without config.json, or no connection.
     """
-    logging.getLogger("huggingface_hub").setLevel(
-        logging.ERROR
-    )  # its retries would be told on stderr, beside our one line
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # else it tells its retries beside our one line
     try:
         config = _config(repo, revision)
         tensors = _tensors(repo, revision)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from moestro.errors import InvalidInput
+from moestro.errors import InvalidInput, NothingFits
 from moestro.planning.cost import ON_DEMAND, SPOT, Prices
 from moestro.planning.gpu import GpuSpec
 from moestro.planning.layout import MatrixRow
@@ -60,13 +60,14 @@ def search(
         request: the load and the engine settings; its ``count`` and ``purchase`` are searched where it leaves them.
 
     Raises:
-        InvalidInput: nothing holds the load, reaches the target or stays in the budget; the line says what would.
+        NothingFits: nothing holds the load; the line says what is short.
+        InvalidInput: nothing reaches the target or stays in the budget; the line says what would.
     """
     found = [one for model in models for one in _plans(model, request, constraints, prices, matrix, measured)]
     name = models[0].name if len(models) == 1 else models[0].family
     fitting = [one for one in found if one.memory.fits]
     if not fitting:
-        raise InvalidInput(_nothing_fits(name, found, constraints))
+        raise NothingFits(_nothing_fits(name, found, constraints))
     reaching = [one for one in fitting if target.met_by(one)]
     if not reaching:
         best = max(fitting, key=lambda one: one.throughput_tokens_per_second or 0)

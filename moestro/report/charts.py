@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH = 920
-_LABEL_WIDTH = 236
+_LABEL_WIDTH = 254
 _NOTE_WIDTH = 150
 _ROW = 40
 _BAR = 22

@@ -33,6 +33,7 @@ class Page:
     points: Sequence[Point] = ()
     points_note: str = ""
     plans: Sequence[Sequence[str]] = ()
+    refused: Sequence[tuple[str, str]] = ()
     arithmetic: Sequence[Line] = ()
     reasons: Sequence[str] = ()
     warnings: Sequence[str] = ()

@@ -1,6 +1,7 @@
 """From plans to what the HTML page shows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 from moestro.planning.model import ModelSpec
 from moestro.planning.plan import Plan
@@ -21,21 +22,20 @@ def page(plan: Plan, model: ModelSpec, others: Sequence[Plan], spot: Sequence[Pl
         spot: plans bought on the spot market, for the scatter.
     """
     compared = [plan, *(one for one in others if one.gpu != plan.gpu)]
-    possible = [one for one in compared if one.memory.labels]
-    refused = [f"{one.gpu}: {one.reasons[0]}" for one in compared if not one.memory.labels]
+    refused = [one for one in compared if _refused(one)]
     points = [point for one in [*compared, *spot] if (point := _point(one, one is plan)) is not None]
-    known = bool(plan.memory.labels)
     return Page(
         model=plan.model,
         fits=plan.memory.fits,
         summary=_summary(plan),
-        figures=_figures(plan) if known else (),
-        bars=[_bar(one, one is plan) for one in possible],
-        bars_note=_bars_note(plan, refused),
+        figures=_figures(plan) if plan.memory.fits else (),
+        bars=[_bar(one, one is plan) for one in compared if one not in refused],
+        bars_note=f"Dashed: what the engine may use, {plan.engine.gpu_memory_utilization:g} of the GPU.",
         points=points,
         points_note=_points_note(compared),
         plans=[_cells(one) for one in sorted(compared, key=_cost_order) if one.memory.fits],
-        arithmetic=explain(plan, model) if known else (),
+        arithmetic=explain(plan, model),
+        refused=[(one.gpu, one.reasons[0]) for one in refused],
         reasons=plan.reasons,
         warnings=plan.warnings,
         rejected=[(layout(one.layout), one.reason) for one in plan.rejected],
@@ -82,7 +82,7 @@ def _bar(plan: Plan, chosen: bool) -> Bar:
     missing = f"{short:.1f} GiB too little" if short > 0 else "too few KV tokens"
     note = f"{short_count(memory.kv_tokens)} KV tokens" if memory.fits else missing
     return Bar(
-        label=f"{plan.count}x {plan.gpu}  {layout(plan.layout)}",
+        label=f"{plan.count}x {plan.gpu} {layout(replace(plan.layout, nodes=1))}",
         segments=tuple(Segment(kind, name, gib) for kind, name, gib in sizes if gib > 0),
         total_gib=memory.total_gib_per_gpu,
         usable_gib=memory.usable_gib_per_gpu,
@@ -100,10 +100,11 @@ def _point(plan: Plan, chosen: bool) -> Point | None:
     return Point(f"{plan.count}x {plan.gpu}{purchase}", hourly, speed, chosen)
 
 
-def _bars_note(plan: Plan, refused: Iterable[str]) -> str:
-    note = f"Dashed: what the engine may use, {plan.engine.gpu_memory_utilization:g} of the GPU."
-    refused = list(refused)
-    return note + (f" Cannot run it: {'; '.join(refused)}." if refused else "")
+def _refused(plan: Plan) -> bool:
+    """Whether the engine would not start at all, however much memory there is."""
+    memory = plan.memory
+    enough = max(memory.weights_gib_per_gpu) + memory.overhead_gib_per_gpu <= memory.usable_gib_per_gpu
+    return not memory.fits and enough and memory.kv_gib_per_gpu >= memory.kv_needed_gib_per_gpu
 
 
 def _points_note(plans: Sequence[Plan]) -> str:
