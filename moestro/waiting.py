@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, replace
 from moestro.errors import Cancelled, DeadlineExceeded
 
 
+_NOTHING_SECONDS = 1e-6  # sums of floats miss a deadline by less than this
+
+
 def _quiet(message: str) -> None:
     del message
 
@@ -51,7 +54,10 @@ class Wait:
 
     def remaining(self) -> float | None:
         """Seconds left, never negative; ``None`` without limit."""
-        return None if self.deadline is None else max(0.0, self.deadline - self.monotonic())
+        if self.deadline is None:
+            return None
+        left = self.deadline - self.monotonic()
+        return left if left > _NOTHING_SECONDS else 0.0
 
     def check(self) -> None:
         """Raise :class:`Cancelled` or :class:`DeadlineExceeded` where that is due."""
