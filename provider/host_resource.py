@@ -8,7 +8,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field
 
-from moestro.errors import HostUnreachable, MoestroError
+from moestro.errors import DeadlineExceeded, HostUnreachable, MoestroError
 from moestro.hosts.connection import HostConnection
 from moestro.waiting import Wait
 from provider.models import Host, Mark, Model, Stored
@@ -82,7 +82,7 @@ class HostResource(Resource[I, O], Generic[I, O, Spec, State]):
         """As it is on the host. A host that does not answer counts as gone: creating again is harmless."""
         try:
             seen = self._operations().read(inputs.host.connection(), self.spec(inputs), context.wait)
-        except HostUnreachable as error:
+        except (HostUnreachable, DeadlineExceeded) as error:
             context.warn(f"{error}; taken as gone, the next `pulumi up` makes it again")
             return None
         if seen is None:
