@@ -81,6 +81,12 @@ def _hardware_warnings(plan: Plan, model: ModelSpec, gpu: GpuSpec) -> list[str]:
         warnings.append(f"{gpu.name} has no FP4 tensor cores: Marlin saves memory, computing stays BF16")
     if plan.engine.kv_cache_dtype.startswith("fp8") and gpu.compute_capability < (8, 9):
         warnings.append(f"FP8 KV cache on {gpu.name} saves memory only and needs the FlashInfer backend")
+    if model.precision == "MXFP4":
+        warnings.append("MXFP4 kernels pad each GPU's experts differently; weights may be some 15 % more than computed")
+    if plan.engine.engine == "sglang":
+        warnings.append(
+            "the cache is computed by vLLM's accounting; SGLang divides its memory by --mem-fraction-static"
+        )
     if plan.layout.nodes > 1:
         warnings.append("several nodes: start all ranks together; a lost node stops the replica")
     return warnings

@@ -12,8 +12,8 @@ from moestro.planning.gpu import GpuSpec
 from moestro.planning.model import ModelSpec, Place, Sharding, WeightClass
 from moestro.planning.overhead import OverheadInput, overhead_parts, seen_range
 from moestro.planning.plan import EngineChoice, Label, Layout, Memory, MemoryPart
+from moestro.planning.units import GIB
 
-GIB = float(1 << 30)
 SEED_FACTOR = 1.15
 SEED_BYTES = {"BF16": 2.0, "FP8": 1.0, "INT8": 1.0, "INT4": 0.5, "NVFP4": 0.5, "MXFP4": 0.5}
 _WEIGHTS_SOURCE = "config.json and vLLM's sharding of it"
@@ -41,7 +41,11 @@ class Load:
     @property
     def tokens(self) -> int:
         """Tokens that must be in the cache at once."""
-        return int(self.context * self.concurrency * (1 + self.headroom))
+        return self.tokens_of(1)
+
+    def tokens_of(self, engines: int) -> int:
+        """Tokens that each of ``engines`` data-parallel ranks must hold; a request stays on one of them."""
+        return int(self.context * -(-self.concurrency // engines) * (1 + self.headroom))
 
 
 def memory_of(model: ModelSpec, gpu: GpuSpec, layout: Layout, engine: EngineChoice, load: Load) -> Memory:
@@ -62,20 +66,20 @@ def memory_of(model: ModelSpec, gpu: GpuSpec, layout: Layout, engine: EngineChoi
     tokens = per_engine * layout.dcp * layout.dp
     fullest = max(range(layout.pp), key=weights.__getitem__)
     per_token = max(kv.token_bytes(model, layout.tp, engine.kv_cache_dtype, stage, hopper) for stage in stages)
-    fits = per_engine * layout.dcp >= load.context and tokens >= load.tokens
+    needed = load.tokens_of(layout.dp)
     return Memory(
         weights_gib_per_gpu=weights,
         kv_bytes_per_token_per_gpu=per_token,
         kv_tokens=tokens,
         overhead_gib_per_gpu=overhead,
         usable_gib_per_gpu=budget,
-        fits=fits,
+        fits=per_engine * layout.dcp >= needed,
         labels=_LABELS if gpu.device == "cuda" else _LABELS | {"kv_tokens": Label.DERIVED},
         seed_rule_gb=model.parameters * SEED_BYTES.get(model.precision, 2.0) * SEED_FACTOR / 1e9,
         overhead_parts=overheads,
         overhead_range_gib=seen_range(overhead) if gpu.device == "cuda" else (overhead, overhead),
         kv_gib_per_gpu=max(0.0, free[fullest]),
-        kv_needed_gib_per_gpu=load.tokens * per_token / (layout.dp * layout.dcp) / GIB,
+        kv_needed_gib_per_gpu=needed * per_token / layout.dcp / GIB,
         total_gib_per_gpu=gpu.memory_gib if gpu.device == "cuda" else budget,
     )
 

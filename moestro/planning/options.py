@@ -96,12 +96,13 @@ def _option(
         context = _automatic_context(model, memory, layout, asked)
         engine, asked = replace(engine, max_model_len=context), replace(asked, context=context)
         memory = memory_of(model, gpu, layout, engine, asked)
-    against = None if memory.fits else shortfall(memory, asked.tokens)
+    against = None if memory.fits else shortfall(memory, asked.tokens_of(layout.dp) * layout.dp)
     return Option(layout, engine, memory, context, against)
 
 
 def _automatic_context(model: ModelSpec, memory: Memory, layout: Layout, asked: Load) -> int:
     """The longest context that the cache holds, at least what is worth calling a fit."""
-    each = min(memory.kv_tokens // layout.dp, int(memory.kv_tokens / asked.concurrency / (1 + asked.headroom)))
+    requests = -(-asked.concurrency // layout.dp)
+    each = int(memory.kv_tokens // layout.dp / requests / (1 + asked.headroom))
     least = min(SMALLEST_AUTOMATIC_CONTEXT, model.max_context)
     return max(least, min(model.max_context, each // _ROUND_CONTEXT * _ROUND_CONTEXT))

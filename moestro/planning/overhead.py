@@ -10,8 +10,8 @@ from functools import lru_cache
 from moestro.planning.gpu import GpuSpec
 from moestro.planning.model import ModelSpec
 from moestro.planning.plan import EngineChoice, Label, Layout, MemoryPart
+from moestro.planning.units import GIB
 
-GIB = float(1 << 30)
 WORD = 2
 LOGITS_BYTES = 22
 """A sequence and vocabulary entry of vLLM's profiling run of the sampler: logits in bf16 and fp32, sorted copies and

@@ -21,7 +21,7 @@ DEEP_GEMM_MAJORS = (9, 10)
 @lru_cache(maxsize=65536)
 def layout_violation(model: ModelSpec, layout: Layout) -> str | None:
     """Why the engine would refuse ``layout`` for ``model`` on any GPU, or None."""
-    checks = (_heads, _pipeline, _experts, _quantized_dimensions, _context_parallel)
+    checks = (_heads, _pipeline, _experts, _widths, _quantized_dimensions, _context_parallel)
     return next((reason for check in checks if (reason := check(model, layout))), None)
 
 
@@ -53,6 +53,20 @@ def _experts(model: ModelSpec, layout: Layout) -> str | None:
         return f"EP {ranks} is more than the {model.experts.count} experts"
     if model.model_type in QWEN_MOE and model.experts and layout.tp > model.experts.count:
         return f"TP {layout.tp} is more than the {model.experts.count} experts"
+    return None
+
+
+def _widths(model: ModelSpec, layout: Layout) -> str | None:
+    """vLLM cuts a layer into equal parts or not at all; MXFP4 kernels pad them."""
+    if model.dense_width % layout.tp:
+        return f"dense MLP of width {model.dense_width} does not divide by TP {layout.tp}"
+    experts, ranks = model.experts, layout.tp * layout.dp
+    if experts is None:
+        return None
+    if experts.shared_width % layout.tp:
+        return f"shared experts of width {experts.shared_width} do not divide by TP {layout.tp}"
+    if not layout.ep and experts.width % ranks and model.quantization.scheme != "mxfp4":
+        return f"experts of width {experts.width} do not divide by TP x DP {ranks}; expert parallel they need not"
     return None
 
 

@@ -86,6 +86,7 @@ def _exact(one: WeightClass, found: Mapping[tuple[str, int | None], float], laye
         return one
     if one.place is Place.LAYERS:
         sizes = tuple(found.get((one.name, layer), 0.0) for layer in range(layers))
+        sizes = (*sizes[:-1], sizes[-1] + found.get((one.name, None), 0.0))  # the final norm goes with the last layer
     else:
         sizes = (sum(size for (name, _), size in found.items() if name == one.name),)
     return replace(one, layer_bytes=sizes, label=Label.MEASURED)

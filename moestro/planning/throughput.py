@@ -13,9 +13,9 @@ from moestro.planning.memory import stage_weights
 from moestro.planning.model import ModelSpec
 from moestro.planning.plan import Label, Layout, Memory
 from moestro.planning.request import Request
+from moestro.planning.units import GIB
 from moestro.planning.weights import EMBEDDING, EXPERTS
 
-GIB = float(1 << 30)
 BANDWIDTH_EFFICIENCY = 0.7  # share of peak memory bandwidth that decode kernels reach; an assumption
 COMPUTE_EFFICIENCY = 0.5  # share of peak dense FLOPs; an assumption
 LINK_EFFICIENCY = 0.6  # share of the link's bandwidth; an assumption

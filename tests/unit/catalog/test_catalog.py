@@ -1,0 +1,186 @@
+"""The catalog's files, its names, and where models come from."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from moestro.catalog import decision_matrix, gpus, load_gpu, load_model, load_prices
+from moestro.catalog.checklist import checklist, illustrative
+from moestro.catalog.files import load
+from moestro.catalog.measured import load_measured
+from moestro.catalog.models import entries, family
+from moestro.catalog.schema import check, check_all
+from moestro.catalog.sources import read_header
+from moestro.errors import InvalidInput
+from moestro.planning.fields import UnknownArchitecture
+from tests.unit.planning.models import TINY_CONFIG
+
+
+class TestFiles:
+    def test_all_keep_their_schema(self) -> None:
+        check_all()
+
+    @pytest.mark.parametrize(
+        ("name", "change", "message"),
+        [
+            ("gpus.yaml", {"gpus": [{"name": "X"}]}, "gpus.yaml: gpus.0.title: Field required"),
+            ("prices.yaml", {"date": "soon"}, "prices.yaml: date"),
+            ("models.yaml", {"quantizations": {}}, "quantizations has no"),
+            ("checklist.yaml", {"extra": 1}, "checklist.yaml: extra"),
+        ],
+    )
+    def test_mistakes_are_named(self, name: str, change: dict[str, Any], message: str) -> None:
+        with pytest.raises(InvalidInput, match=message):
+            check(name, load(name) | change)
+
+    def test_every_price_and_matrix_row_names_something_known(self) -> None:
+        assert set(load_prices()) <= set(gpus())
+        families = {entry.family for entry in entries().values()}
+        assert {row.family for row in decision_matrix()} <= families
+        seed = checklist()
+        assert {row.family for row in (*seed.weights, *seed.configurations, *seed.models)} <= families
+        assert {row.checkpoint for row in (*seed.models, *seed.costs)} <= set(entries())
+        sets = [one for row in seed.configurations for one in (row.minimum, row.recommended, row.optimal)]
+        assert {one.gpu for one in (*seed.weights, *seed.costs, *seed.pricing, *sets)} <= set(gpus())
+
+    def test_prices_are_the_seeds(self) -> None:
+        for row in checklist().pricing:
+            price = load_prices()[row.gpu]
+            assert (price.on_demand, price.spot, price.date) == (row.on_demand, row.spot, "2026-04-02")
+
+    def test_illustrative_figures(self) -> None:
+        row = illustrative("deepseek-v3.2", "B200_SXM6", 8)
+        assert row is not None
+        assert row.tokens_per_second == 8000
+        assert illustrative("deepseek-v3.2", "H200_SXM5", 8) is None
+
+    def test_the_seeds_models_and_precisions_are_there(self) -> None:
+        precisions = {name: {model.precision for model in family(name)} for name in ("mixtral-8x22b", "kimi-k2")}
+        assert precisions == {"mixtral-8x22b": {"BF16", "FP8", "INT4"}, "kimi-k2": {"FP8", "INT4"}}
+        assert len(gpus()) == 11
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", ["H200_SXM5", "h200", "H200-sxm5", "NVIDIA H200 SXM5 141GB"])
+    def test_gpu_in_any_spelling(self, name: str) -> None:
+        assert load_gpu(name).name == "H200_SXM5"
+
+    def test_nearest_gpu(self) -> None:
+        with pytest.raises(InvalidInput, match="GPU 'H20O_SXM5' is not in the catalog; did you mean 'H200_SXM5'"):
+            load_gpu("H20O_SXM5")
+
+    def test_far_from_any_gpu(self) -> None:
+        with pytest.raises(InvalidInput, match="known are A100_80G_PCIE"):
+            load_gpu("zzz")
+
+    @pytest.mark.parametrize("name", ["deepseek-v3.2", "DeepSeek-V3.2", "deepseek-ai/DeepSeek-V3.2", "dsv3.2"])
+    def test_model_by_name_alias_or_repository(self, name: str) -> None:
+        assert load_model(name).repo == "deepseek-ai/DeepSeek-V3.2"
+
+    def test_nearest_model(self) -> None:
+        with pytest.raises(InvalidInput, match="did you mean 'mixtral-8x7b'"):
+            load_model("mixtrel-8x7b")
+
+    def test_far_from_any_model(self) -> None:
+        with pytest.raises(InvalidInput, match="`moestro models` lists"):
+            load_model("zzzzzzzzzzzz")
+
+    def test_no_name_stands_for_two_things(self) -> None:
+        names = [n.lower() for e in entries().values() for n in (e.name, e.repo, *e.raw.get("aliases", ()))]
+        assert len(names) == len(set(names))
+
+
+def _safetensors(path: Path, tensors: dict[str, tuple[str, list[int], int]]) -> None:
+    header, offset = {}, 0
+    for name, (dtype, shape, size) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    raw = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    path.write_bytes(len(raw).to_bytes(8, "little") + raw)
+
+
+class TestDirectories:
+    def test_configuration_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text(json.dumps(TINY_CONFIG))
+        model = load_model(str(tmp_path))
+        assert (model.name, model.layers, model.exact) == (tmp_path.name, 2, False)
+
+    def test_headers_make_it_exact(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text(json.dumps(TINY_CONFIG))
+        _safetensors(tmp_path / "model.safetensors", {"model.norm.weight": ("BF16", [256], 512)})
+        model = load_model(str(tmp_path))
+        assert model.exact
+        assert model.file_gib * 2**30 == 512
+
+    def test_modelopts_own_file(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text(json.dumps(TINY_CONFIG))
+        extra = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4", "group_size": 16}}
+        (tmp_path / "hf_quant_config.json").write_text(json.dumps(extra))
+        assert load_model(str(tmp_path)).precision == "NVFP4"
+
+    def test_no_configuration(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidInput, match=r"has no config.json"):
+            load_model(str(tmp_path))
+
+    def test_broken_configuration(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text("{")
+        with pytest.raises(InvalidInput, match="cannot be read as JSON"):
+            load_model(str(tmp_path))
+
+    def test_broken_weights(self, tmp_path: Path) -> None:
+        (tmp_path / "model.safetensors").write_bytes(b"GGUF" * 10)
+        with pytest.raises(InvalidInput, match="is no safetensors file"):
+            read_header(tmp_path / "model.safetensors")
+
+    def test_unknown_architecture_is_bounded_by_the_files(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "mamba9"}))
+        _safetensors(tmp_path / "model.safetensors", {"x": ("BF16", [1 << 30], 1 << 31)})
+        with pytest.raises(UnknownArchitecture, match=r"from 2.0/N GiB"):
+            load_model(str(tmp_path))
+
+
+class TestMeasuredFile:
+    ENTRY: ClassVar[dict[str, Any]] = {
+        "model": "mixtral-8x7b",
+        "gpu": "H100_SXM5",
+        "layout": {"tp": 2, "ep": True},
+        "tokens_per_second": 900.0,
+        "p95_seconds": 2.0,
+        "batch": 16,
+        "date": "2026-11-24",
+    }
+
+    def test_reads_what_bench_writes(self, tmp_path: Path) -> None:
+        file = tmp_path / "bench.json"
+        file.write_text(json.dumps([self.ENTRY]))
+        found = load_measured(file)[0]
+        assert (found.tokens_per_second, found.layout.tp, found.layout.ep) == (900.0, 2, True)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("{", "cannot be read"),
+            ("{}", "no list"),
+            ('[{"model": "m"}]', "result 0"),
+            (json.dumps([ENTRY | {"tokens_per_second": -1}]), "not positive"),
+        ],
+    )
+    def test_mistakes_are_one_line(self, tmp_path: Path, content: str, message: str) -> None:
+        file = tmp_path / "bench.json"
+        file.write_text(content)
+        with pytest.raises(InvalidInput, match=message):
+            load_measured(file)
+
+
+def test_a_warm_plan_takes_milliseconds() -> None:
+    from moestro.catalog import plan_catalog
+    from moestro.planning.planner import Request
+
+    plan_catalog("deepseek-v3.2", "H200", Request(count=8))
+    start = time.process_time()
+    for _ in range(20):
+        plan_catalog("deepseek-v3.2", "H200", Request(count=8))
+    assert (time.process_time() - start) / 20 < 0.005

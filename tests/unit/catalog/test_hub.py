@@ -1,0 +1,94 @@
+"""Repositories on Hugging Face, with huggingface_hub's answers in place of the network."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    NotASafetensorsRepoError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from moestro.catalog import hub, load_model
+from moestro.errors import InvalidInput
+from tests.unit.planning.models import TINY_CONFIG
+
+RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://example.invalid"))
+
+
+@pytest.fixture
+def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Puts files and tensor headers, or an error, behind every repository."""
+
+    def put(files: dict[str, Any] | Exception, tensors: dict[str, tuple[str, list[int]]] | None = None) -> None:
+        def download(repo: str, name: str, revision: str | None = None) -> str:
+            del repo, revision
+            if isinstance(files, Exception):
+                raise files
+            if name not in files:
+                raise EntryNotFoundError(name)
+            path = tmp_path / name
+            path.write_text(files[name] if isinstance(files[name], str) else json.dumps(files[name]))
+            return str(path)
+
+        def metadata(self: object, repo: str, revision: str | None = None) -> Any:
+            del self, repo, revision
+            if tensors is None:
+                raise NotASafetensorsRepoError("no safetensors")
+            found = {name: SimpleNamespace(dtype=dtype, shape=shape) for name, (dtype, shape) in tensors.items()}
+            return SimpleNamespace(files_metadata={"model.safetensors": SimpleNamespace(tensors=found)})
+
+        monkeypatch.setattr(hub, "hf_hub_download", download)
+        monkeypatch.setattr(hub.HfApi, "get_safetensors_metadata", metadata)
+
+    return put
+
+
+class TestRepository:
+    def test_headers_make_it_exact(self, repository: Callable[..., None]) -> None:
+        repository({"config.json": TINY_CONFIG}, {"lm_head.weight": ("BF16", [259, 256])})
+        model = load_model("someone/tiny")
+        assert (model.repo, model.exact) == ("someone/tiny", True)
+        assert model.file_gib * 2**30 == 259 * 256 * 2
+
+    def test_without_safetensors_the_configuration_counts(self, repository: Callable[..., None]) -> None:
+        repository({"config.json": TINY_CONFIG})
+        assert not load_model("someone/tiny").exact
+
+    def test_modelopts_own_file(self, repository: Callable[..., None]) -> None:
+        extra = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4"}}
+        repository({"config.json": TINY_CONFIG, "hf_quant_config.json": extra})
+        assert load_model("someone/tiny").precision == "NVFP4"
+
+    @pytest.mark.parametrize(
+        ("error", "message"),
+        [
+            (GatedRepoError("gated", response=RESPONSE), "is gated: accept its licence at https://huggingface.co/some"),
+            (RepositoryNotFoundError("none", response=RESPONSE), "does not exist or is private"),
+            (RevisionNotFoundError("none", response=RESPONSE), "has no revision"),
+            (EntryNotFoundError("none"), "has no config.json"),
+            (OSError("no route\nto host"), "cannot be read: no route"),
+        ],
+    )
+    def test_failures_are_one_line(self, repository: Callable[..., None], error: Exception, message: str) -> None:
+        repository(error)
+        with pytest.raises(InvalidInput, match=message) as caught:
+            load_model("someone/tiny")
+        assert "\n" not in str(caught.value)
+
+    def test_near_names_are_suggested(self, repository: Callable[..., None]) -> None:
+        repository(RepositoryNotFoundError("none", response=RESPONSE))
+        with pytest.raises(InvalidInput, match="did you mean"):
+            load_model("someone/mixtral-8x7b")
+
+    def test_a_configuration_that_is_no_object(self, repository: Callable[..., None]) -> None:
+        repository({"config.json": "[]"})
+        with pytest.raises(InvalidInput, match="no JSON object"):
+            load_model("someone/tiny")
