@@ -109,12 +109,10 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
         self,
         opener: CloudOpener = open_cloud,
         learn_host_key: HostKeyLearner = _learn_host_key,
-        poll_seconds: float = 3.0,
         look_seconds: float = 60.0,
     ) -> None:
         self._open = opener
         self._learn_host_key = learn_host_key
-        self._poll_seconds = poll_seconds
         self._look_seconds = look_seconds
         self._handed_out: set[str] = set()
 
@@ -162,7 +160,7 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
         cloud = self._open(inputs.cloud)
         machine = self._still_there(cloud, resource_id, context.wait)
         if machine is not None:
-            ordering.terminate(cloud, machine.id, context.wait, self._poll_seconds)
+            ordering.terminate(cloud, machine.id, context.wait)
 
     def foresee(self, inputs: InstanceInputs, state: InstanceOutputs | None) -> Mapping[str, Any]:
         """The name follows from the inputs."""
@@ -190,7 +188,7 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
     ) -> InstanceOutputs:
         """The outputs once it runs and is known by its host key; a key that is known is never learned again."""
         try:
-            machine = ordering.await_running(cloud, machine.id, wait, self._poll_seconds)
+            machine = ordering.await_running(cloud, machine.id, wait)
             if host_key is None:
                 wait.report(f"learning the host key of {machine.name} ({machine.address})")
                 host_key = self._learn_host_key(machine.address or "", machine.ssh_port, wait)

@@ -10,7 +10,7 @@ from typing import Any
 
 from moestro.clouds import sandbox
 from moestro.clouds.base import Instance
-from moestro.clouds.sandbox.cloud import _client  # the client of one home, whatever the environment says
+from moestro.clouds.sandbox.cloud import client_of
 from moestro.clouds.sandbox.faults import Faults
 from moestro.clouds.sandbox.home import Home
 from moestro.waiting import Wait
@@ -40,7 +40,7 @@ class PaperStack(Stack):
 
     def machines(self) -> list[Instance]:
         """What the cloud has that may bill."""
-        return _client(self.paper, None).list_instances(Wait.of(30))
+        return client_of(self.paper).list_instances(Wait.of(30))
 
     def instances(self) -> dict[str, dict[str, Any]]:
         """The machines in the state, by resource name."""
@@ -67,7 +67,7 @@ class PaperStack(Stack):
 
     def delete_behind(self, machine: Instance) -> None:
         """Take a machine away without Pulumi's knowledge."""
-        _client(self.paper, None).delete_instance(machine.id, Wait.of(30))
+        client_of(self.paper).delete_instance(machine.id, Wait.of(30))
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> None:

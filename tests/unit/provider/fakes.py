@@ -24,6 +24,7 @@ class FakeCloud:
     """Rents at once. ``fault`` is called with an operation's name before it and with ``operation!`` after it."""
 
     name = "fake"
+    poll_seconds = 0.01
 
     def __init__(self) -> None:
         self.machines: dict[str, Instance] = {}

@@ -46,7 +46,7 @@ class World:
         self.ssh_error: Exception | None = None
 
     def instance(self) -> Instance:
-        return Instance(lambda name: self.cloud, self.learn, poll_seconds=0.01, look_seconds=2.0)
+        return Instance(lambda name: self.cloud, self.learn, look_seconds=2.0)
 
     def learn(self, address: str, port: int, wait: Wait) -> str:
         wait.check()

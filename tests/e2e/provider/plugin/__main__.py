@@ -21,7 +21,7 @@ def paper_host_key(address: str, port: int, wait: Wait) -> str:
 def main() -> None:
     """Serve the package's resources, with instances that learn no real key."""
     real = [resource for resource in resources() if not isinstance(resource, Instance)]
-    run([*real, Instance(learn_host_key=paper_host_key, poll_seconds=0.2)])
+    run([*real, Instance(learn_host_key=paper_host_key)])
 
 
 if __name__ == "__main__":
