@@ -1,7 +1,6 @@
 """One replica: a machine, what the engine needs on it, the model's files, and the engine itself."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pulumi import ComponentResource, Output, ResourceOptions
@@ -9,7 +8,7 @@ from pulumi import ComponentResource, Output, ResourceOptions
 from components.identity import Identity
 from components.machine import rent
 from components.resources import Engine, Instance, Runtime, Weights
-from moestro import paths
+from moestro.declaration import local_directory
 from moestro.hosts.layout import service_directory
 from moestro.planning.plan import Plan
 from moestro.serving.launch import Endpoint
@@ -117,14 +116,6 @@ def endpoint_of(settings: Settings, plan: Plan, model_path: str) -> Endpoint:
 def served_name(settings: Settings, plan: Plan) -> str:
     """The name that clients put into ``model``."""
     return settings.model.served_name or plan.model
-
-
-def local_directory(model: ModelSettings) -> Path | None:
-    """The operator's directory with the checkpoint; ``cache:NAME`` means ``models/NAME`` in Moestro's cache."""
-    if model.directory is None:
-        return None
-    kind, _, name = model.directory.rpartition(":")
-    return paths.cache() / "models" / name if kind == "cache" else Path(model.directory)
 
 
 def _source(model: ModelSettings, plan: Plan) -> dict[str, str | None]:

@@ -123,7 +123,7 @@ class Stack:
         return sorted(container.name or "" for container in found)
 
     def unlock(self) -> None:
-        """What Pulumi asks for after its own death: a backend in files keeps the lock of the process that was killed."""
+        """What Pulumi asks for after its own death: a backend in files keeps the lock of a process that was killed."""
         self.pulumi("cancel", "--yes", check=False)
 
     def wipe(self) -> None:

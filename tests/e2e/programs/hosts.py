@@ -10,8 +10,8 @@ from pulumi.runtime import get_config_env
 from components.gateway import Gateway
 from components.identity import Identity
 from components.machine import rent
-from components.replica import local_directory
 from components.resources import Instance, Runtime, Weights
+from moestro.declaration import local_directory
 from moestro.settings import Settings, parse_settings
 
 
