@@ -11,6 +11,9 @@ from moestro.planning.quantization import parse as parse_quantization
 from moestro.planning.tensors import OTHER, Tensor, exact_classes
 from moestro.planning.weights import EXPERTS, weight_classes
 
+# what a ModelSpec takes over from its Shape
+_SHARED = ("model_type", "layers", "hidden", "vocabulary", "max_context", "attention", "experts", "dense_width")
+
 
 def spec_from_config(
     config: Mapping[str, Any], name: str, tensors: Sequence[Tensor] | None = None, **facts: Any
@@ -30,39 +33,36 @@ def spec_from_config(
     """
     if not isinstance(config, Mapping):
         raise InvalidInput(f"config.json of {name} is no JSON object; take it from the model's own repository")
+    shape = _shape(config, tensors)
     text = text_config(config)
-    try:
-        shape = shapes.parse(Fields(text))
-    except UnknownArchitecture as error:
-        total = sum(tensor.bytes for tensor in tensors or ()) or None
-        raise UnknownArchitecture(error.field, error.value, total) from None
-    quantization = parse_quantization({**text, **config})
-    classes = weight_classes(shape, quantization, vision_parameters(config))
+    classes = weight_classes(shape, quantization := parse_quantization({**text, **config}), vision_parameters(config))
     parameters = sum(one.parameters for one in classes)
+    active = _active(shape, parameters, classes)
     if tensors:
         classes = exact_classes(classes, tensors, shape.layers)
-    notes = (*facts.pop("notes", ()), *_notes(classes, config))
+    facts["notes"] = (*facts.get("notes", ()), *_notes(classes, config))
+    facts.setdefault("tokenizer_mode", _tokenizer_mode(shape))
     return ModelSpec(
         name=name,
         architecture=next(iter(config.get("architectures") or text.get("architectures") or ["?"])),
-        model_type=shape.model_type,
-        layers=shape.layers,
-        hidden=shape.hidden,
-        vocabulary=shape.vocabulary,
-        max_context=shape.max_context,
-        attention=shape.attention,
         weights=classes,
-        experts=shape.experts,
-        dense_width=shape.dense_width,
         quantization=quantization,
         dtype=str(text.get("torch_dtype") or text.get("dtype") or config.get("torch_dtype") or "bfloat16"),
         parameters=parameters,
-        active_parameters=_active(shape, parameters, classes),
+        active_parameters=active,
         mtp_layers=mtp_layers(text),
         exact=bool(tensors),
-        notes=notes,
-        **({"tokenizer_mode": _tokenizer_mode(shape)} | facts),
+        **{field: getattr(shape, field) for field in _SHARED},
+        **facts,
     )
+
+
+def _shape(config: Mapping[str, Any], tensors: Sequence[Tensor] | None) -> shapes.Shape:
+    try:
+        return shapes.parse(Fields(text_config(config)))
+    except UnknownArchitecture as error:
+        total = sum(tensor.bytes for tensor in tensors or ()) or None
+        raise UnknownArchitecture(error.field, error.value, total) from None
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
