@@ -1,5 +1,6 @@
 """Why a plan is as it is, and what to watch: one line each."""
 
+from moestro.planning.engine import SPARSE_UTILIZATION
 from moestro.planning.gpu import GpuSpec
 from moestro.planning.model import AttentionKind, ModelSpec
 from moestro.planning.plan import Plan
@@ -45,6 +46,8 @@ def _engine_reasons(plan: Plan, model: ModelSpec, gpu: GpuSpec) -> list[str]:
         reasons.append(
             f"{model.precision} comes from the checkpoint; the engine finds it by itself, --dtype stays auto"
         )
+    if model.attention.kind is AttentionKind.DSA and plan.engine.gpu_memory_utilization == SPARSE_UTILIZATION:
+        reasons.append("utilization 0.85: sparse attention allocates its logits at run time, beyond what vLLM profiles")
     if plan.engine.use_deep_gemm:
         reasons.append("DeepGEMM on: 128x128 block FP8 experts on " + gpu.architecture)
     elif model.experts and gpu.device == "cuda":

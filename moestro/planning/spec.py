@@ -35,7 +35,8 @@ def spec_from_config(
         raise InvalidInput(f"config.json of {name} is no JSON object; take it from the model's own repository")
     shape = _shape(config, tensors)
     text = text_config(config)
-    classes = weight_classes(shape, quantization := parse_quantization({**text, **config}), vision_parameters(config))
+    quantization = parse_quantization({**text, **config})
+    classes = weight_classes(shape, quantization, vision_parameters(config))
     parameters = sum(one.parameters for one in classes)
     active = _active(shape, parameters, classes)
     if tensors:
