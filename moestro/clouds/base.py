@@ -112,9 +112,14 @@ class Cloud(Protocol):
     ``create_instance`` sends its order at most once: an unclear answer raises ``AmbiguousOutcome`` and the caller
     looks with ``find_instances`` before anything else. ``delete_instance`` raises ``NotYetTerminable`` while the
     minimum runtime holds and returns quietly when the machine is already gone.
+
+    Attributes:
+        name: as :func:`moestro.clouds.open_cloud` knows it.
+        poll_seconds: the least pause between two looks at the same machine that the cloud asks for.
     """
 
     name: str
+    poll_seconds: float
 
     def list_offers(self, query: OfferQuery, wait: Wait) -> list[Offer]:
         """Offers that satisfy the query now, cheapest first."""

@@ -61,20 +61,21 @@ def find_one(cloud: Cloud, name: str, wait: Wait) -> Instance | None:
     return found[0] if found else None
 
 
-def await_running(cloud: Cloud, instance_id: str, wait: Wait, poll_seconds: float = 20.0) -> Instance:
+def await_running(cloud: Cloud, instance_id: str, wait: Wait, poll_seconds: float = 0.0) -> Instance:
     """Wait until the machine runs and has an address.
 
     Args:
         cloud: whose machine.
         instance_id: which machine.
         wait: how long at most; marketplaces take 25 minutes and more.
-        poll_seconds: the first pause; later ones grow to three times as much, to stay below the cloud's rate limit
-            where many machines are awaited side by side.
+        poll_seconds: the first pause, or what the cloud asks for where that is more; later ones grow to three times
+            as much, to stay below the cloud's rate limit where many machines are awaited side by side.
 
     Raises:
         CloudError: it ended instead, or was stopped.
     """
-    for _ in wait.backoff(poll_seconds, factor=1.2, most=3 * poll_seconds):
+    pause = max(poll_seconds, cloud.poll_seconds)
+    for _ in wait.backoff(pause, factor=1.2, most=3 * pause):
         instance = cloud.get_instance(instance_id, wait)
         if instance.state is InstanceState.RUNNING and instance.address:
             return instance
@@ -84,7 +85,7 @@ def await_running(cloud: Cloud, instance_id: str, wait: Wait, poll_seconds: floa
     raise AssertionError("backoff only ends by raising")
 
 
-def terminate(cloud: Cloud, instance_id: str, wait: Wait, poll_seconds: float = 10.0) -> None:
+def terminate(cloud: Cloud, instance_id: str, wait: Wait, poll_seconds: float = 0.0) -> None:
     """End the machine and see that it is gone, after waiting out the cloud's minimum runtime.
 
     Already gone counts as success. Whatever keeps us from knowing is raised: silence here would be a bill.
@@ -102,7 +103,7 @@ def terminate(cloud: Cloud, instance_id: str, wait: Wait, poll_seconds: float = 
                 raise  # says how long; waiting for the deadline would only hide it
             wait.report(f"{instance_id} has {refusal.wait_seconds / 60:.0f} min of its minimum runtime left")
             wait.sleep(refusal.wait_seconds)
-    _see_it_gone(cloud, instance_id, wait, poll_seconds)
+    _see_it_gone(cloud, instance_id, wait, max(poll_seconds, cloud.poll_seconds))
 
 
 def ensure_ssh_key(cloud: Cloud, name: str, public_key: str, wait: Wait) -> SshKey:

@@ -47,10 +47,12 @@ class Spheron:
     Args:
         api: how to ask.
         minimum_usd: what the cloud wants in the account before it rents anything.
+        poll_seconds: the least pause between two looks at the same machine that it asks for.
     """
 
-    def __init__(self, api: Api, minimum_usd: float) -> None:
+    def __init__(self, api: Api, minimum_usd: float, poll_seconds: float = 0.0) -> None:
         self.name = api.cloud
+        self.poll_seconds = poll_seconds
         self._api = api
         self._minimum_usd = minimum_usd
         self._team: str | None = None

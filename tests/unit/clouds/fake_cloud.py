@@ -45,6 +45,7 @@ class FakeCloud:
     on_get: Callable[[str], None] = lambda _: None
     on_delete: Callable[[str], None] = lambda _: None
     name: str = "fake"
+    poll_seconds: float = 10.0
     _unlisted: dict[str, int] = field(default_factory=dict)
 
     def list_offers(self, query: OfferQuery, wait: Wait) -> list[Offer]:
