@@ -8,7 +8,7 @@
 (``require_fit`` turns that into an error). It raises ``InvalidInput`` for requests that make no sense.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from moestro.errors import InvalidInput
@@ -47,16 +47,12 @@ def plan(
         InvalidInput: the request makes no sense (``moestro.planning.request.check``).
     """
     check(request, model)
-    best: list[Option] = []
-    for count in _counts(request, gpu):
-        options = options_for(model, gpu, request, count, matrix, everything=explain)
-        best = options or best
-        if options and options[0].against is None:
-            break
-    if not best:
-        raise InvalidInput(f"{request.count} GPUs cannot be laid out as asked: change the count or drop tp, pp or dp")
-    found = _plan(model, gpu, request, prices, best, measured)
-    return _explained(found, model, gpu, request, prices, best) if explain else found
+    count = _count(model, gpu, request, matrix)
+    options = options_for(model, gpu, request, count, matrix, everything=explain)
+    if not options:
+        raise InvalidInput(f"{count} GPUs cannot be laid out as asked: change the count or drop tp, pp or dp")
+    found = _plan(model, gpu, request, prices, options, measured)
+    return _explained(found, model, gpu, request, prices, options) if explain else found
 
 
 def require_fit(found: Plan) -> Plan:
@@ -70,7 +66,17 @@ def require_fit(found: Plan) -> Plan:
     raise InvalidInput(f"{found.model} does not run on {found.count}x {found.gpu}: {found.reasons[0]}")
 
 
-def _counts(request: Request, gpu: GpuSpec) -> Iterable[int]:
+def _count(model: ModelSpec, gpu: GpuSpec, request: Request, matrix: Sequence[MatrixRow]) -> int:
+    """The count that was asked for, else the smallest that holds the load, else the largest that was looked at."""
+    counts = _counts(request, gpu)
+    for count in counts[:-1]:
+        options = options_for(model, gpu, request, count, matrix, everything=False)
+        if options and options[0].against is None:
+            return count
+    return counts[-1]
+
+
+def _counts(request: Request, gpu: GpuSpec) -> Sequence[int]:
     wanted = request.wanted
     if request.count is not None:
         return (request.count,)
