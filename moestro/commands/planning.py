@@ -66,9 +66,9 @@ def answer_to(options: PlanOptions) -> Answer:
     if not compare:
         return Answer(model, chosen)
     others = tuple(_on(gpu, model, request, prices) for gpu in _types(options))
-    dealt = [one for one in (chosen, *others) if one.memory.fits and one.gpu in prices and prices[one.gpu].spot]
-    spot = {one.gpu: _bought_on_spot(one, model, request, prices) for one in dealt if one.cost.purchase != SPOT}
-    return Answer(model, chosen, others, tuple(spot.values()))
+    drawn = [chosen, *(one for one in others if one.gpu != chosen.gpu)]
+    spot = [_bought_on_spot(one, model, request, prices) for one in drawn if _has_spot(one, prices)]
+    return Answer(model, chosen, others, tuple(spot))
 
 
 def request_of(options: PlanOptions) -> Request:
@@ -109,6 +109,11 @@ def _on(gpu: GpuSpec, model: ModelSpec, request: Request, prices: Prices) -> Pla
     """A plan on another GPU: the same load, with the fewest GPUs of that type."""
     free = replace(request, count=None, wanted=Wanted(ep=request.wanted.ep))
     return plan(model, gpu, free, prices, decision_matrix())
+
+
+def _has_spot(one: Plan, prices: Prices) -> bool:
+    price = prices.get(one.gpu)
+    return one.memory.fits and one.cost.purchase != SPOT and price is not None and bool(price.spot)
 
 
 def _bought_on_spot(one: Plan, model: ModelSpec, request: Request, prices: Prices) -> Plan:

@@ -16,7 +16,7 @@ _BAR = 22
 _MARGIN = 56
 _HEIGHT = 400
 _TEXT_SPACE = 17
-_CHARACTER = 6.4
+_CHARACTER = 7.0
 
 
 @dataclass(frozen=True, slots=True)

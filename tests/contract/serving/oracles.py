@@ -37,7 +37,7 @@ def ask_sglang(lines: list[dict[str, Any]]) -> dict[str, Verdict]:
 
 
 def _ask(command: list[str], lines: list[dict[str, Any]]) -> dict[str, Verdict]:
-    done = subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, timeout=570)
     assert done.returncode == 0, done.stderr[-2000:]
     return {found["name"]: Verdict(found["error"], found["parsed"]) for found in json.loads(done.stdout)}
 
