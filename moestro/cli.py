@@ -66,3 +66,7 @@ def _say(message: str, code: int) -> int:
 def _usage_message(error: TyperException) -> str:
     text = error.format_message() if hasattr(error, "format_message") else str(error)
     return f"{' '.join(text.split()).rstrip('.')}; see 'moestro --help'"
+
+
+if __name__ == "__main__":
+    main()

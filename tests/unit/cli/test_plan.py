@@ -1,0 +1,198 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.running import Shell
+
+A100 = ("plan", "mixtral-8x22b-fp8", "--gpu", "A100_80G_PCIE", "--count", "4", "--context", "16384")
+TOO_BIG = ("plan", "deepseek-v3.2", "--gpu", "H100_SXM5", "--count", "8")
+
+
+class TestJson:
+    def test_stable_keys(self, shell: Shell) -> None:
+        outcome = shell(*A100, "--json")
+        data = json.loads(outcome.out)
+        assert outcome.code == 0
+        assert {"model", "gpu", "count", "layout", "memory", "launch", "cost", "rejected"} <= data.keys()
+        assert {"tp", "pp", "dp", "ep", "nodes"} <= data["layout"].keys()
+        assert {
+            "weights_gib_per_gpu",
+            "kv_bytes_per_token_per_gpu",
+            "kv_tokens",
+            "overhead_gib_per_gpu",
+            "fits",
+            "labels",
+        } <= data["memory"].keys()
+        assert {"usd_per_hour", "usd_per_month", "usd_per_million_tokens"} <= data["cost"].keys()
+        assert {"layout", "reason"} <= data["rejected"][0].keys()
+
+    def test_values_of_the_seeds_entry_point(self, shell: Shell) -> None:
+        data = json.loads(shell(*A100, "--json").out)
+        assert data["gpu"] == "A100_80G_PCIE"
+        assert data["memory"]["fits"] is True
+        assert data["memory"]["weights_gib_per_gpu"] == pytest.approx([32.8], abs=0.2)
+        assert data["cost"]["usd_per_hour"] == pytest.approx(4.28)
+        assert data["launch"]["argv"][:3] == ["vllm", "serve", data["model"]]
+        assert data["launch"]["env"] == {"VLLM_USE_DEEP_GEMM": "0"}
+
+    def test_what_does_not_fit_is_told_with_code_3(self, shell: Shell) -> None:
+        outcome = shell(*TOO_BIG, "--json")
+        data = json.loads(outcome.out)
+        assert outcome.code == 3
+        assert data["memory"]["fits"] is False
+        assert data["launch"]["argv"] == []
+        assert "GiB" in data["reasons"][0]
+
+    def test_weights_of_every_stage_and_lines_of_every_node(self, shell: Shell) -> None:
+        data = json.loads(shell("plan", "kimi-k2", "--gpu", "H100", "--count", "16", "--context", "8192", "--json").out)
+        assert len(data["memory"]["weights_gib_per_gpu"]) == data["layout"]["pp"] == 2
+        assert len(data["launch"]["other_nodes"]) == 1
+        assert "--headless" in data["launch"]["other_nodes"][0]["argv"]
+
+    def test_compared_plans(self, shell: Shell) -> None:
+        data = json.loads(shell(*A100, "--json", "--compare").out)
+        assert len({one["gpu"] for one in data["compared"]}) > 5
+
+
+class TestOptions:
+    def test_exact_layout_and_engine_knobs(self, shell: Shell) -> None:
+        knobs = ("--gpu-memory-utilization", "0.85", "--kv-cache-dtype", "fp8", "--enforce-eager")
+        layout = ("--tp", "2", "--pp", "2", "--dp", "1", "--no-ep", "--nodes", "1")
+        limits = ("--max-num-batched-tokens", "4096", "--max-num-seqs", "32")
+        gpu = ("--gpu", "H200", "--context", "8192")
+        data = json.loads(shell("plan", "mixtral-8x22b-fp8", *gpu, *layout, *knobs, *limits, "--json").out)
+        layout_keys = ("tp", "pp", "dp", "ep", "nodes")
+        assert [data["layout"][key] for key in layout_keys] == [2, 2, 1, False, 1]
+        engine = data["engine"]
+        assert (engine["gpu_memory_utilization"], engine["kv_cache_dtype"]) == (0.85, "fp8")
+        assert (engine["max_num_batched_tokens"], engine["max_num_seqs"], engine["enforce_eager"]) == (4096, 32, True)
+
+    def test_spot(self, shell: Shell) -> None:
+        data = json.loads(shell("plan", "mixtral-8x7b-fp8", "--gpu", "A100_80G_PCIE", "--spot", "--json").out)
+        assert data["cost"]["purchase"] == "spot"
+        assert any("dearer" in warning for warning in data["warnings"])
+
+    def test_sglang(self, shell: Shell) -> None:
+        outcome = shell("plan", "mixtral-8x7b-fp8", "--gpu", "H100", "--engine", "sglang", "--json")
+        assert json.loads(outcome.out)["launch"]["argv"][:2] == ["sglang", "serve"]
+
+    def test_local_directory_is_what_the_engine_is_pointed_at(self, shell: Shell, directory: Path) -> None:
+        outcome = shell("plan", directory, "--gpu", "H100", "--json")
+        assert outcome.code == 0
+        assert json.loads(outcome.out)["launch"]["argv"][2] == str(directory)
+
+    def test_search_takes_the_cheapest(self, shell: Shell) -> None:
+        load = ("--context", "8192", "--concurrency", "4", "--json")
+        data = json.loads(shell("plan", "mixtral-8x7b-fp8", "--gpu", "auto", *load).out)
+        assert (data["gpu"], data["count"]) == ("A100_80G_PCIE", 1)
+
+    def test_search_among_named_types(self, shell: Shell) -> None:
+        named = ("--gpu", "H100_PCIE", "--gpu", "B200_SXM6")
+        data = json.loads(shell("plan", "mixtral-8x7b-fp8", *named, "--context", "8192", "--json").out)
+        assert data["gpu"] == "H100_PCIE"
+
+
+class TestText:
+    def test_plan(self, shell: Shell) -> None:
+        out = shell(*A100).out
+        assert "fits" in out.splitlines()[0]
+        assert "USD/h" in out
+        assert "estimated" in out
+        assert "vllm serve" in out
+
+    def test_refusal_names_its_reason_and_no_command(self, shell: Shell) -> None:
+        outcome = shell("plan", "deepseek-v3.2", "--gpu", "A100_80G_SXM4", "--count", "8")
+        assert outcome.code == 3
+        assert "sparse attention" in outcome.out
+        assert "vllm serve" not in outcome.out
+
+    def test_explain_gives_formula_label_and_source(self, shell: Shell) -> None:
+        out = shell(*A100, "--explain").out
+        assert "79.15 × 0.9" in out
+        for word in ("routed experts", "KV tokens of the replica", "derived", "estimated", "illustrative", "× 730 h"):
+            assert word in out
+
+    def test_compare_lists_every_gpu(self, shell: Shell) -> None:
+        out = shell(*A100, "--compare").out
+        assert all(name in out for name in ("H100_SXM5", "A100_80G_PCIE", "B200_SXM6", "L40S_PCIE"))
+
+    def test_without_arguments_there_is_help(self, shell: Shell) -> None:
+        outcome = shell()
+        assert outcome.code == 0
+        assert "plan" in outcome.out
+
+
+class TestHtml:
+    def test_page_is_self_contained(self, shell: Shell, tmp_path: Path) -> None:
+        target = tmp_path / "plan.html"
+        assert shell(*A100, "--html", target).code == 0
+        text = target.read_text()
+        assert text.count("<svg") == 2
+        assert "Layouts not taken" in text
+        assert "<script" not in text
+        assert 'src="http' not in text
+        assert "@import" not in text
+
+    def test_page_of_what_does_not_fit(self, shell: Shell, tmp_path: Path) -> None:
+        target = tmp_path / "plan.html"
+        assert shell(*TOO_BIG, "--html", target).code == 3
+        assert "does not fit" in target.read_text()
+
+
+class TestCatalogCommands:
+    @pytest.mark.parametrize(
+        ("command", "needle"), [("models", "kimi-k2-thinking"), ("gpus", "RTXPRO6000_PCIE"), ("prices", "2026-04-02")]
+    )
+    def test_table_and_json(self, shell: Shell, command: str, needle: str) -> None:
+        assert needle in shell(command).out
+        assert needle in json.dumps(json.loads(shell(command, "--json").out))
+
+
+class TestPin:
+    STACK = """\
+# A stack.
+config:
+  moe:cloud:
+    name: spheron
+  moe:model:
+    repo: mixtral-8x7b-fp8
+  moe:gpu:
+    type: auto  # see docs
+  moe:load:
+    context: 8192
+  moe:gateway:
+    apiKeys:
+      alice:
+        secure: AAAA
+"""
+
+    def test_search_is_written_into_the_file(self, shell: Shell, tmp_path: Path) -> None:
+        stack = tmp_path / "Pulumi.x.yaml"
+        stack.write_text(self.STACK)
+        outcome = shell("plan", "--pin", stack)
+        assert outcome.code == 0
+        assert "pinned 1x A100_80G_PCIE, on-demand" in outcome.out
+        text = stack.read_text()
+        assert "    type: A100_80G_PCIE  # see docs\n    count: 1\n    purchase: on-demand\n" in text
+        assert text.startswith("# A stack.")
+        again = shell("plan", "--pin", stack)
+        assert again.code == 0
+        assert "already says" in again.out
+        assert stack.read_text() == text
+
+    def test_budget_of_the_stack_holds(self, shell: Shell, tmp_path: Path) -> None:
+        stack = tmp_path / "Pulumi.x.yaml"
+        stack.write_text(self.STACK.replace("name: spheron", "name: spheron\n    maxUsdPerHour: 0.5"))
+        before = stack.read_text()
+        outcome = shell("plan", "--pin", stack)
+        assert outcome.code == 2
+        assert "$1.07/h" in outcome.err
+        assert stack.read_text() == before
+
+    def test_mistakes_of_the_stack_are_named(self, shell: Shell, tmp_path: Path) -> None:
+        stack = tmp_path / "Pulumi.x.yaml"
+        stack.write_text(self.STACK.replace("context", "contxt"))
+        outcome = shell("plan", "--pin", stack)
+        assert outcome.code == 2
+        assert "did you mean 'context'?" in outcome.err
