@@ -9,7 +9,7 @@ from components.identity import Identity
 from components.machine import rent
 from components.resources import Engine, Instance, Runtime, Weights
 from moestro.declaration import local_directory
-from moestro.hosts.layout import service_directory
+from moestro.hosts.layout import cuda_home, service_directory
 from moestro.planning.plan import Plan
 from moestro.serving.launch import Endpoint
 from moestro.serving.render import render
@@ -96,7 +96,9 @@ class Replica(ComponentResource):
     def _launch(self, program: str, model_path: str) -> Mapping[str, Any]:
         endpoint = endpoint_of(self._settings, self._plan, model_path)
         launch = render(self._plan, endpoint, program=program)
-        return {"argv": list(launch.argv), "env": dict(launch.env)}
+        # DeepGEMM compiles its kernels on the host with the nvcc that Runtime installed beside the engine.
+        compiler = {"CUDA_HOME": cuda_home()} if self._plan.engine.use_deep_gemm else {}
+        return {"argv": list(launch.argv), "env": launch.env | compiler}
 
 
 def endpoint_of(settings: Settings, plan: Plan, model_path: str) -> Endpoint:

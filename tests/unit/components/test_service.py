@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pulumi
@@ -96,14 +97,14 @@ def recorder() -> Iterator[Recorder]:
     loop.close()
 
 
-def declare(changes: dict[str, Any]) -> dict[str, Any]:
+def declare(changes: dict[str, Any], plan: Plan = PLAN) -> dict[str, Any]:
     """Run a program that declares the service; answers the resolved outputs."""
     settings = Settings.model_validate(SETTINGS | changes)
     found: dict[str, Any] = {}
 
     @pulumi.runtime.test
     def program() -> pulumi.Output[Any]:
-        service = InferenceService(settings.name, settings, PLAN)
+        service = InferenceService(settings.name, settings, plan)
         wanted = {
             "endpoint": service.endpoint,
             "keys": service.api_keys,
@@ -130,6 +131,10 @@ class TestReplicas:
         argv = recorder.of_type("moestro:serve:Engine")["svc-0-engine"]["argv"]
         assert argv[:3] == ["/opt/vllm/bin/vllm", "serve", "/var/lib/moestro/weights/acme--tiny/main"]
         assert "--ssl-ca-certs" in argv
+
+    def test_deep_gemm_finds_its_compiler(self, recorder: Recorder) -> None:
+        declare({}, replace(PLAN, engine=replace(PLAN.engine, use_deep_gemm=True)))
+        assert "CUDA_HOME" in recorder.of_type("moestro:serve:Engine")["svc-0-engine"]["env"]
 
     def test_no_engine_key_in_argv_or_environment(self, recorder: Recorder) -> None:
         declare({})
