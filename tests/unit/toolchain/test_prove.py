@@ -44,12 +44,12 @@ def test_shows_an_answer_of_every_replica() -> None:
 
 
 def test_names_a_replica_that_never_answers() -> None:
-    with pytest.raises(SCRIPT["NotServingError"], match="20 completions, and none came from local-0$"):
+    with pytest.raises(SCRIPT["NotServingError"], match=r"20 completions, and none came from local-0$"):
         prove(gateway("local-1"))
 
 
 def test_says_what_the_gateway_refused_without_the_key() -> None:
-    with pytest.raises(SCRIPT["NotServingError"], match="POST http://192.0.2.7:8080/v1/completions: .*502") as refused:
+    with pytest.raises(SCRIPT["NotServingError"], match=r"POST http://192.0.2.7:8080/v1/completions: .*502") as refused:
         prove(lambda _: httpx.Response(502))
     assert "the-key" not in str(refused.value)
 
