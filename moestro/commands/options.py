@@ -40,6 +40,7 @@ class PlanOptions:
     regions: tuple[str, ...] = ()
     min_tokens_per_second: float | None = None
     max_p95_seconds: float | None = None
+    measured: Path | None = None
     json: bool = False
     explain: bool = False
     compare: bool = False

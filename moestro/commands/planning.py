@@ -12,6 +12,7 @@ from moestro.planning.model import ModelSpec
 from moestro.planning.plan import Plan
 from moestro.planning.planner import Request, Wanted, plan
 from moestro.planning.search import Constraints, Target, search
+from moestro.planning.throughput import Measured
 
 FITS, DOES_NOT_FIT = 0, 3
 
@@ -56,19 +57,14 @@ def answer_to(options: PlanOptions) -> Answer:
     """
     if options.model is None:
         raise InvalidInput("name a model: a catalog name (`moestro models`), a repository id, or a directory")
-    model, prices, request = load_model(options.model), load_prices(), request_of(options)
-    compare = options.compare or options.html is not None
-    if options.searching:
-        found = _search(model, request, options, prices)
-        chosen = found[0]
-    else:
-        chosen = plan(model, load_gpu(options.gpus[0]), request, prices, decision_matrix())
-    if not compare:
+    model, request = load_model(options.model), request_of(options)
+    desk = _Desk(model, load_prices(), _measured(options.measured))
+    chosen = desk.cheapest(request, options) if options.searching else desk.plan(load_gpu(options.gpus[0]), request)
+    if not options.compare and options.html is None:
         return Answer(model, chosen)
-    others = tuple(_on(gpu, model, request, prices) for gpu in _types(options))
+    others = tuple(desk.on(gpu, request) for gpu in _types(options))
     drawn = [chosen, *(one for one in others if one.gpu != chosen.gpu)]
-    spot = [_bought_on_spot(one, model, request, prices) for one in drawn if _has_spot(one, prices)]
-    return Answer(model, chosen, others, tuple(spot))
+    return Answer(model, chosen, others, tuple(desk.on_spot(one, request) for one in drawn if desk.has_spot(one)))
 
 
 def request_of(options: PlanOptions) -> Request:
@@ -91,10 +87,45 @@ def request_of(options: PlanOptions) -> Request:
     )
 
 
-def _search(model: ModelSpec, request: Request, options: PlanOptions, prices: Prices) -> list[Plan]:
-    limits = Constraints(_types(options), options.regions, options.spot, options.max_nodes, options.max_price)
-    target = Target(options.min_tokens_per_second, options.max_p95_seconds)
-    return search([model], request, limits, prices, decision_matrix(), target)
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """The planner with everything at hand that all questions about one model share."""
+
+    model: ModelSpec
+    prices: Prices
+    measured: tuple[Measured, ...]
+
+    def plan(self, gpu: GpuSpec, request: Request, explain: bool = True) -> Plan:
+        return plan(self.model, gpu, request, self.prices, decision_matrix(), explain, self.measured)
+
+    def cheapest(self, request: Request, options: PlanOptions) -> Plan:
+        limits = Constraints(_types(options), options.regions, options.spot, options.max_nodes, options.max_price)
+        target = Target(options.min_tokens_per_second, options.max_p95_seconds)
+        models, matrix = [self.model], decision_matrix()
+        return search(models, request, limits, self.prices, matrix, target, self.measured, limit=1)[0]
+
+    def on(self, gpu: GpuSpec, request: Request) -> Plan:
+        """A plan on another GPU: the same load, with the fewest GPUs of that type."""
+        return self.plan(gpu, replace(request, count=None, wanted=Wanted(ep=request.wanted.ep)))
+
+    def has_spot(self, one: Plan) -> bool:
+        price = self.prices.get(one.gpu)
+        return one.memory.fits and one.cost.purchase != SPOT and price is not None and bool(price.spot)
+
+    def on_spot(self, one: Plan, request: Request) -> Plan:
+        """The same plan, bought on the spot market."""
+        layout = one.layout
+        wanted = Wanted(layout.tp, layout.pp, layout.dp, layout.ep, layout.dcp, layout.nodes)
+        asked = replace(request, count=one.count, wanted=wanted, purchase=SPOT)
+        return self.plan(load_gpu(one.gpu), asked, explain=False)
+
+
+def _measured(path: Path | None) -> tuple[Measured, ...]:
+    if path is None:
+        return ()
+    from moestro.catalog.measured import load_measured
+
+    return load_measured(path)
 
 
 def _types(options: PlanOptions) -> tuple[GpuSpec, ...]:
@@ -103,24 +134,6 @@ def _types(options: PlanOptions) -> tuple[GpuSpec, ...]:
     if len(named) > 1 or (named and not options.compare and options.html is None):
         return tuple(named)
     return tuple(gpu for gpu in gpus().values() if gpu.name != CPU)
-
-
-def _on(gpu: GpuSpec, model: ModelSpec, request: Request, prices: Prices) -> Plan:
-    """A plan on another GPU: the same load, with the fewest GPUs of that type."""
-    free = replace(request, count=None, wanted=Wanted(ep=request.wanted.ep))
-    return plan(model, gpu, free, prices, decision_matrix())
-
-
-def _has_spot(one: Plan, prices: Prices) -> bool:
-    price = prices.get(one.gpu)
-    return one.memory.fits and one.cost.purchase != SPOT and price is not None and bool(price.spot)
-
-
-def _bought_on_spot(one: Plan, model: ModelSpec, request: Request, prices: Prices) -> Plan:
-    layout = one.layout
-    wanted = Wanted(layout.tp, layout.pp, layout.dp, layout.ep, layout.dcp, layout.nodes)
-    asked = replace(request, count=one.count, wanted=wanted, purchase=SPOT)
-    return plan(model, load_gpu(one.gpu), asked, prices, decision_matrix(), explain=False)
 
 
 def _say(answer: Answer, options: PlanOptions) -> None:

@@ -92,7 +92,7 @@ def _fields(plan: Plan) -> list[tuple[str, str]]:
     ]
     if plan.throughput_tokens_per_second is not None:
         speed = f"{count(plan.throughput_tokens_per_second)} output tokens/s ({plan.throughput_label})"
-        fields.append(("throughput", speed + _per_million(cost.usd_per_million_tokens)))
+        fields.append(("throughput", speed + _per_million(cost.usd_per_million_tokens) + _latency(plan)))
     if memory.seed_rule_gb is not None:
         rule = f"{memory.seed_rule_gb:,.0f} GB for the whole model without KV cache ({labels['seed_rule_gb']})"
         fields.append(("rule of thumb", f"parameters × bytes × 1.15 = {rule}"))
@@ -115,6 +115,12 @@ def _cost(plan: Plan) -> str:
 
 def _per_million(value: float | None) -> str:
     return "" if value is None else f", {usd(value, 3)} USD per million"
+
+
+def _latency(plan: Plan) -> str:
+    if plan.p95_seconds is None or plan.throughput_batch is None:
+        return ""
+    return f"; {plan.throughput_batch} requests in flight, p95 of a whole answer {plan.p95_seconds:.1f} s"
 
 
 def _bullets(title: str, texts: Sequence[str]) -> list[str]:

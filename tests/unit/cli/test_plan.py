@@ -196,3 +196,30 @@ config:
         outcome = shell("plan", "--pin", stack)
         assert outcome.code == 2
         assert "did you mean 'context'?" in outcome.err
+
+
+class TestMeasured:
+    def test_a_benchmark_takes_the_place_of_the_estimate(self, shell: Shell, tmp_path: Path) -> None:
+        one_gpu = ("plan", "mixtral-8x7b-fp8", "--gpu", "A100_80G_PCIE", "--context", "8192", "--json")
+        estimated = json.loads(shell(*one_gpu).out)
+        result = {
+            "model": estimated["model"],
+            "gpu": estimated["gpu"],
+            "layout": estimated["layout"],
+            "tokens_per_second": 1234.0,
+            "p95_seconds": 2.0,
+            "batch": 16,
+            "date": "2026-11-24",
+        }
+        (tmp_path / "measured.json").write_text(json.dumps([result]))
+        data = json.loads(shell(*one_gpu, "--measured", tmp_path / "measured.json").out)
+        assert estimated["throughput"]["label"] == "estimated"
+        assert data["throughput"]["label"] == "measured"
+        assert data["throughput"]["tokens_per_second"] == 1234.0
+        assert data["cost"]["usd_per_million_tokens"] == pytest.approx(1.07 / 3600 / 1234 * 1e6)
+
+    def test_a_file_that_is_none(self, shell: Shell, tmp_path: Path) -> None:
+        (tmp_path / "measured.json").write_text("{}")
+        outcome = shell("plan", "mixtral-8x7b-fp8", "--gpu", "H100", "--measured", tmp_path / "measured.json")
+        assert outcome.code == 2
+        assert "holds no list of results" in outcome.err
