@@ -4,6 +4,7 @@
 
 shopt -s inherit_errexit
 exec 3>&2
+EXPLAINED=69 # exit status after a line that says it all
 LOG="$MOESTRO_CACHE/logs/setup.log"
 mkdir -p "$(dirname "$LOG")"
 
@@ -15,7 +16,7 @@ say() {
 # End the step (or the script) with the one line that says what is missing and what to do.
 fail() {
     printf '\n  %s\n' "$*" >&3
-    exit 1
+    exit "$EXPLAINED"
 }
 
 # A note under the running step: what takes long, what is about to be installed.
@@ -37,11 +38,18 @@ step() {
     trap 'kill -TERM -- "-$child" 2>/dev/null; exit 130' INT TERM
     wait "$child" || status=$?
     trap - INT TERM
-    if [ "$status" -ne 0 ]; then
-        say "  failed; details: $LOG"
-        exit "$status"
-    fi
+    [ "$status" -eq 0 ] || step_failed "$status"
     printf '%4d s\n' "$((SECONDS - start))" >&3
+}
+
+# The end of what the failed step wrote, unless it has explained itself.
+step_failed() {
+    if [ "$1" -ne "$EXPLAINED" ]; then
+        say "  failed:"
+        awk '/^== / { text = ""; next } { text = text $0 "\n" } END { printf "%s", text }' "$LOG" | tail -n 40 >&3
+    fi
+    say "  all of it: $LOG"
+    exit "$1"
 }
 
 have() {

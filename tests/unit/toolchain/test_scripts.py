@@ -31,17 +31,18 @@ class TestStep:
         log = (tmp_path / "logs/setup.log").read_text()
         assert "details\nmore\n" in log
 
-    def test_any_failing_command_ends_it_with_a_pointer_to_the_log(self, tmp_path: Path) -> None:
-        ran = bash('work() { false; touch "$HOME/after"; }; step Work work; touch "$HOME/next"', tmp_path)
+    def test_any_failing_command_ends_it_and_shows_what_it_wrote(self, tmp_path: Path) -> None:
+        ran = bash('work() { echo why; false; touch "$HOME/after"; }; step Work work; touch "$HOME/next"', tmp_path)
         assert ran.returncode == 1
-        assert f"failed; details: {tmp_path}/logs/setup.log" in ran.stderr
+        assert ran.stderr.splitlines()[-2:] == ["why", f"  all of it: {tmp_path}/logs/setup.log"]
         assert not (tmp_path / "after").exists()
         assert not (tmp_path / "next").exists()
 
     def test_what_is_missing_is_said_in_one_line(self, tmp_path: Path) -> None:
-        ran = bash('work() { fail "no compass: buy one"; }; step Work work', tmp_path)
-        assert ran.returncode == 1
+        ran = bash('work() { echo noise; fail "no compass: buy one"; }; step Work work', tmp_path)
+        assert ran.returncode == 69
         assert "  no compass: buy one" in ran.stderr.splitlines()
+        assert "noise" not in ran.stderr
 
     def test_an_interrupt_ends_what_it_started(self, tmp_path: Path) -> None:
         lines = 'work() { sleep 50 & echo $! >"$HOME/pid"; wait; }; (sleep 0.5; kill -INT $$) & step Work work'
@@ -68,7 +69,7 @@ class TestPackages:
     )
     def test_are_left_to_whoever_may_install_them(self, tmp_path: Path, machine: str, advice: str) -> None:
         ran = bash(f"{machine}; debian_packages Docker docker.io", tmp_path)
-        assert (ran.returncode, ran.stderr.strip()) == (1, advice)
+        assert (ran.returncode, ran.stderr.strip()) == (69, advice)
 
 
 @pytest.mark.parametrize(
