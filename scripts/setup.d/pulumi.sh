@@ -21,7 +21,7 @@ pulumi_engine() {
 # The official installer, given five seconds to be reached. It writes nowhere else.
 pulumi_official() {
     local installer="$MOESTRO_CACHE/toolchain/install-pulumi.sh"
-    have curl || return 1
+    have curl || debian_packages "curl" curl ca-certificates
     mkdir -p "$(dirname "$installer")"
     curl -fsSL --connect-timeout 5 --max-time 60 -o "$installer" https://get.pulumi.com || return 1
     note "downloading Pulumi $MOESTRO_PULUMI_VERSION"
