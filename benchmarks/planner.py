@@ -48,9 +48,8 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="directory with `modelinfo` and `vllm-wizard`")
     parser.add_argument("--runs", type=int, default=20, help="cold starts of each command")
     given = parser.parse_args()
-    print(
-        f"machine: {platform.machine()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
-    )
+    python, load = platform.python_version(), os.getloadavg()[0]
+    print(f"machine: {platform.machine()}, {os.cpu_count()} CPUs, load {load:.1f}, Python {python}")
     met = [_warm(), _everything()]
     with tempfile.TemporaryDirectory() as directory:
         met.append(_cold(Path(directory), given.peers, given.runs))

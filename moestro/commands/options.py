@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 AUTO = "auto"
+MOST_NODES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class PlanOptions:
     enforce_eager: bool = False
     spot: bool = False
     max_price: float | None = None
-    max_nodes: int = 4
+    max_nodes: int | None = None
     regions: tuple[str, ...] = ()
     min_tokens_per_second: float | None = None
     max_p95_seconds: float | None = None
@@ -47,6 +48,11 @@ class PlanOptions:
     html: Path | None = None
     pin: Path | None = None
     seed_tables: bool = False
+
+    @property
+    def most_nodes(self) -> int:
+        """Machines of one replica at most, where the planner chooses the count."""
+        return self.max_nodes if self.max_nodes is not None else MOST_NODES
 
     @property
     def searching(self) -> bool:

@@ -37,6 +37,7 @@ def from_stack(options: PlanOptions, path: Path) -> PlanOptions:
         "concurrency": load.concurrency,
         "count": None if automatic or options.gpus else settings.gpu.count,
         "max_price": settings.cloud.max_usd_per_hour,
+        "max_nodes": 1,  # a replica of a stack is one machine
         "engine_version": engine.version,
         "gpu_memory_utilization": engine.memory_utilization,
         "max_num_batched_tokens": engine.max_num_batched_tokens,

@@ -35,7 +35,7 @@ def plan(
     enforce_eager: Annotated[bool, typer.Option("--enforce-eager", help="No CUDA graphs.")] = False,
     spot: Annotated[bool, typer.Option("--spot", help="Buy on the spot market.")] = False,
     max_price: Annotated[float | None, typer.Option(help="USD an hour of the replica, at most.")] = None,
-    max_nodes: Annotated[int, typer.Option(help="Machines at most.")] = 4,
+    max_nodes: Annotated[int | None, typer.Option(help="Machines at most; 4, and 1 with --pin.")] = None,
     region: Annotated[list[str] | None, typer.Option("--region", help="Region to buy in; may be repeated.")] = None,
     min_tokens_per_second: Annotated[float | None, typer.Option(help="Output of the replica, at least.")] = None,
     max_p95_seconds: Annotated[float | None, typer.Option(help="p95 of a request, at most.")] = None,

@@ -83,7 +83,7 @@ def request_of(options: PlanOptions) -> Request:
         max_num_seqs=options.max_num_seqs,
         enforce_eager=options.enforce_eager,
         purchase=SPOT if options.spot and not options.searching else Request().purchase,
-        max_nodes=options.max_nodes,
+        max_nodes=options.most_nodes,
     )
 
 
@@ -99,7 +99,7 @@ class _Desk:
         return plan(self.model, gpu, request, self.prices, decision_matrix(), explain, self.measured)
 
     def cheapest(self, request: Request, options: PlanOptions) -> Plan:
-        limits = Constraints(_types(options), options.regions, options.spot, options.max_nodes, options.max_price)
+        limits = Constraints(_types(options), options.regions, options.spot, options.most_nodes, options.max_price)
         target = Target(options.min_tokens_per_second, options.max_p95_seconds)
         models, matrix = [self.model], decision_matrix()
         return search(models, request, limits, self.prices, matrix, target, self.measured, limit=1)[0]

@@ -181,6 +181,14 @@ config:
         assert "already says" in again.out
         assert stack.read_text() == text
 
+    def test_a_replica_of_a_stack_is_one_machine(self, shell: Shell, tmp_path: Path) -> None:
+        stack = tmp_path / "Pulumi.x.yaml"
+        stack.write_text(self.STACK.replace("mixtral-8x7b-fp8", "deepseek-v3.2"))
+        assert shell("plan", "--pin", stack).code == 0
+        assert "type: B200_SXM6" in stack.read_text()
+        assert shell("plan", "--pin", stack, "--gpu", "auto", "--max-nodes", "2").code == 0
+        assert "type: H100_PCIE" in stack.read_text()
+
     def test_budget_of_the_stack_holds(self, shell: Shell, tmp_path: Path) -> None:
         stack = tmp_path / "Pulumi.x.yaml"
         stack.write_text(self.STACK.replace("name: spheron", "name: spheron\n    maxUsdPerHour: 0.5"))
