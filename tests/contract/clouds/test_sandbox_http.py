@@ -79,20 +79,30 @@ class TestHttp:
         headers = {"Authorization": f"Bearer {home.token()}"}
         return httpx.Client(base_url="http://sandbox", transport=in_process(home), headers=headers)
 
-    def test_an_order_that_is_answered_late_is_there_meanwhile(self, home: Home, http: httpx.Client) -> None:
-        Faults(home).arm("slow_post", seconds=5)
+    @pytest.fixture
+    def order(self, http: httpx.Client) -> dict[str, object]:
         offer = http.get("/api/gpu-offers").json()["data"][0]["offers"][0]
-        terms = {
-            "gpuType": "CPU",
-            "region": "local-1",
-            "operatingSystem": offer["os_options"][0],
-            "teamId": "sandbox-team",
-        }
-        body = {field: offer[field] for field in ("provider", "offerId", "gpuCount", "instanceType")} | terms
+        system = offer["os_options"][0]
+        terms = {"gpuType": "CPU", "region": "local-1", "operatingSystem": system, "teamId": "sandbox-team"}
+        chosen = {field: offer[field] for field in ("provider", "offerId", "gpuCount", "instanceType")}
+        return chosen | terms | {"name": "web-0", "ssh_public_key": KEY}
+
+    def test_an_order_that_is_answered_late_is_there_meanwhile(
+        self, home: Home, http: httpx.Client, order: dict[str, object]
+    ) -> None:
+        Faults(home).arm("slow_post", seconds=5)
         started = time.monotonic()
         with pytest.raises(httpx.ReadTimeout):
-            http.post("/api/deployments", json=body | {"name": "web-0", "ssh_public_key": KEY}, timeout=0.5)
+            http.post("/api/deployments", json=order, timeout=0.5)
         assert time.monotonic() - started < 3
+        assert [machine["name"] for machine in http.get("/api/deployments").json()] == ["web-0"]
+
+    def test_a_connection_that_breaks_looks_like_one(
+        self, home: Home, http: httpx.Client, order: dict[str, object]
+    ) -> None:
+        Faults(home).arm("dropped_connection")
+        with pytest.raises(httpx.RemoteProtocolError):
+            http.post("/api/deployments", json=order)
         assert [machine["name"] for machine in http.get("/api/deployments").json()] == ["web-0"]
 
     def test_a_body_that_is_no_order(self, http: httpx.Client) -> None:

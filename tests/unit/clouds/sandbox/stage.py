@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from moestro.clouds.sandbox import Home, Settings, configure, offers
 from moestro.clouds.sandbox.faults import Faults
@@ -63,7 +64,7 @@ class Stage:
         """What a second process would have."""
         return Sandbox(self.home, self.hosts, now=lambda: self.now)
 
-    def order(self, name: str = "web-0", **changes: object) -> str:
+    def order(self, name: str = "web-0", **changes: Any) -> str:
         """Order a machine and return its id."""
         return str(self.sandbox.order(self.body(name, **changes)).reply["id"])
 

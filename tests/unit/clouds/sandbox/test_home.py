@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from moestro.clouds.sandbox import Home, Settings, configure, destroy, reset
-from moestro.clouds.sandbox.store import Store, StoredKey
+from moestro.clouds.sandbox.store import Deployment, Store, StoredKey
 
 
 class TestHome:
@@ -65,6 +65,14 @@ class TestStore:
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(write, range(64)))
         assert [key.id for key in Store(Home(tmp_path / "a")).ssh_keys()] == [str(number) for number in range(64)]
+
+    def test_what_has_ended_stays_as_it_ended(self, tmp_path: Path) -> None:
+        store = Store(Home(tmp_path / "a"))
+        terms: dict[str, object] = {"region": "local-1"}
+        machine = store.add_deployment(Deployment("d", "web-0", terms, "ssh-ed25519 AAA", "deploying", 0.0))
+        store.change_deployment(machine, status="terminated", stopped_at=5.0)
+        late = store.change_deployment(machine, status="running")  # another process, which has not heard of it
+        assert (late.status, late.stopped_at, late.terms) == ("terminated", 5.0, terms)
 
     def test_an_interrupted_change_is_no_change(self, tmp_path: Path) -> None:
         store = Store(Home(tmp_path / "a"))

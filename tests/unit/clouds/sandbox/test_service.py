@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -190,11 +191,12 @@ class TestFaults:
     def test_failing_requests(self, stage: Stage, kind: str) -> None:
         deployment = stage.order()
         stage.faults.arm(kind)
-        ask = {
+        asks: dict[str, Callable[[], object]] = {
             "list_failure": lambda: stage.sandbox.find(None),
             "get_failure": lambda: stage.sandbox.get(deployment),
             "delete_failure": lambda: stage.sandbox.terminate(deployment),
-        }[kind]
+        }
+        ask = asks[kind]
         with pytest.raises(Refusal) as caught:
             ask()
         assert caught.value.status == 500
