@@ -18,7 +18,7 @@ CASES = {
     "context above the maximum": (("mixtral-8x7b", "--gpu", "H100", "--context", "99999"), "32768 is the maximum"),
     "unknown GPU": (("mixtral-8x7b", "--gpu", "H10O_SXM5"), "did you mean 'H100_SXM5'?"),
     "impossible budget": (("deepseek-v3.2", "--max-price", "3"), "the cheapest is 16x H100_PCIE at $32.16/h"),
-    "no number": (("mixtral-8x7b", "--gpu", "H100", "--count", "many"), "'many' is not a valid int"),
+    "no number": (("mixtral-8x7b", "--gpu", "H100", "--count", "many"), "Invalid value for '--count'"),
     "unknown option": (("mixtral-8x7b", "--tpp", "8"), "No such option: --tpp"),
     "no model": ((), "name a model"),
     "unknown engine": (("mixtral-8x7b", "--gpu", "H100", "--engine", "trt"), "choose 'vllm' or 'sglang'"),
