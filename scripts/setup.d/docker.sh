@@ -25,8 +25,17 @@ docker_start() {
         return
     fi
     mkdir -p "$MOESTRO_CACHE/docker"
+    forget_stale_pid dockerd "$MOESTRO_CACHE/docker/dockerd.pid"
+    forget_stale_pid containerd /var/run/docker/containerd/containerd.pid
     setsid nohup dockerd --data-root "$MOESTRO_CACHE/docker/data" --pidfile "$MOESTRO_CACHE/docker/dockerd.pid" \
         </dev/null >>"$MOESTRO_CACHE/logs/dockerd.log" 2>&1 3>&- 9>&- &
+}
+
+# forget_stale_pid PROGRAM FILE: after a crash, Docker takes any process that has got the noted number for its own.
+forget_stale_pid() {
+    local pid
+    pid="$(cat "$2" 2>/dev/null)" || return 0
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] || rm -f "$2"
 }
 
 docker_wait() {

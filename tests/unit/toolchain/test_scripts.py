@@ -78,3 +78,80 @@ class TestPackages:
 )
 def test_versions_are_compared_by_their_numbers(tmp_path: Path, wanted: str, version: str, enough: bool) -> None:
     assert (bash(f"at_least {wanted} {version}", tmp_path).returncode == 0) is enough
+
+
+@pytest.mark.parametrize(("program", "kept"), [("bash", True), ("dockerd", False)])
+def test_a_noted_process_number_counts_only_while_that_program_has_it(tmp_path: Path, program: str, kept: bool) -> None:
+    noted = tmp_path / "noted.pid"
+    bash(f"echo $$ >{noted}; forget_stale_pid {program} {noted}", tmp_path, sources="docker")
+    assert noted.exists() is kept
+
+
+class TestDocker:
+    def test_that_answers_is_left_alone(self, tmp_path: Path) -> None:
+        lines = "docker_answers() { true; }; docker_start() { echo started; }; docker_engine"
+        ran = bash(lines, tmp_path, sources="docker")
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+    @pytest.mark.parametrize(
+        ("situation", "advice"),
+        [
+            ("DOCKER_HOST=tcp://192.0.2.1", "Docker does not answer at DOCKER_HOST=tcp://192.0.2.1: start it"),
+            ("id() { [ $1 = -u ] && echo 1000 || echo ann; }", "let ann use it ('sudo usermod -aG docker ann'"),
+        ],
+    )
+    def test_that_cannot_be_started_from_here_is_said_in_one_line(
+        self, tmp_path: Path, situation: str, advice: str
+    ) -> None:
+        ran = bash(f"docker_answers() {{ false; }}; {situation}; docker_engine", tmp_path, sources="docker")
+        assert ran.returncode == 69
+        assert advice in ran.stderr
+        assert len(ran.stderr.strip().splitlines()) == 1
+
+    def test_is_installed_and_started_where_it_is_missing(self, tmp_path: Path) -> None:
+        lines = (
+            "docker_answers() { [ -e $HOME/started ]; }; have() { false; }; id() { echo 0; };"
+            "debian_packages() { echo packages $*; }; docker_start() { touch $HOME/started; }; docker_engine"
+        )
+        ran = bash(lines, tmp_path, sources="docker")
+        assert (ran.returncode, ran.stdout) == (0, "packages Docker docker.io iptables\n")
+
+
+class TestPulumi:
+    OFFLINE = "moestro_pulumi_usable() { false; }; pulumi_official() { return 1; };"
+
+    def test_in_the_cache_is_not_fetched_again(self, tmp_path: Path) -> None:
+        lines = (
+            "mkdir -p $PULUMI_DIRECTORY/bin; touch $PULUMI_DIRECTORY/bin/pulumi; chmod +x $PULUMI_DIRECTORY/bin/pulumi;"
+            "pulumi_official() { echo fetched; }; pulumi_engine"
+        )
+        assert bash(lines, tmp_path, sources="pulumi").stdout == ""
+
+    def test_is_built_only_where_the_official_one_cannot_be_reached(self, tmp_path: Path) -> None:
+        assert (
+            bash(f"{self.OFFLINE} pulumi_build() {{ echo built; }}; pulumi_engine", tmp_path, "pulumi").stdout
+            == "built\n"
+        )
+
+    @pytest.mark.parametrize("go", ["have() { false; }", "have() { true; }; go_version() { echo 1.19.8; }"])
+    def test_without_a_go_that_is_new_enough_is_one_clear_line(self, tmp_path: Path, go: str) -> None:
+        lines = f"{self.OFFLINE} {go}; debian_candidate() {{ echo 2:1.19~1; }}; setup_pulumi"
+        ran = bash(lines, tmp_path, sources="pulumi")
+        assert ran.returncode == 69
+        assert (
+            "  Pulumi is missing and neither get.pulumi.com nor Go 1.21 or later to build it with is at hand: "
+            "install one of them"
+        ) in ran.stderr.splitlines()
+
+
+def test_an_unknown_part_or_kind_is_refused_with_the_choice(tmp_path: Path) -> None:
+    setup = bash("scripts/setup kettle", tmp_path)
+    assert (setup.returncode, setup.stderr.strip()) == (
+        69,
+        "there is no part 'kettle': choose from python pulumi docker image model",
+    )
+    test = bash("scripts/test slow", tmp_path)
+    assert (test.returncode, test.stderr.strip()) == (
+        69,
+        "there is no kind of test 'slow': choose from lint unit contract integration e2e",
+    )
