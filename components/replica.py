@@ -11,6 +11,7 @@ from components.resources import Engine, Instance, Runtime, Weights
 from moestro.declaration import local_directory
 from moestro.hosts.layout import cuda_home, service_directory
 from moestro.planning.plan import Plan
+from moestro.serving.engines import engine
 from moestro.serving.launch import Endpoint
 from moestro.serving.render import render
 from moestro.settings import ModelSettings, Settings
@@ -85,6 +86,7 @@ class Replica(ComponentResource):
             private_key_pem=certificate.private_key_pem,
             authority_pem=identity.authority.certificate_pem,
             port=settings.port,
+            engine=self._plan.engine.engine,
             version=self._plan.engine.version,
             ready_timeout_seconds=round(settings.ready_timeout_minutes * 60),
             shutdown_timeout_seconds=settings.shutdown_timeout_seconds,
@@ -110,7 +112,7 @@ def endpoint_of(settings: Settings, plan: Plan, model_path: str) -> Endpoint:
         port=settings.engine.port,
         certificate=f"{directory}/engine.crt",
         private_key=f"{directory}/engine.key",
-        authority=f"{directory}/authority.crt",
+        authority=f"{directory}/authority.crt" if engine(plan.engine.engine).client_certificates else None,
         shutdown_timeout_seconds=settings.engine.shutdown_timeout_seconds,
     )
 

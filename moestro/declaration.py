@@ -12,6 +12,7 @@ from moestro.errors import InvalidInput
 from moestro.planning.layout import ANY, Wanted
 from moestro.planning.plan import Plan
 from moestro.planning.planner import Request, plan, require_fit
+from moestro.serving.engines import with_warnings
 from moestro.settings import LayoutSettings, ModelSettings, Settings
 
 
@@ -29,7 +30,7 @@ def plan_for(settings: Settings) -> Plan:
             f"{found.model} on {found.count}x {found.gpu} needs {found.layout.nodes} machines a replica, and a replica "
             f"is one machine here: choose a larger GPU (`moestro plan {found.model} --compare`)"
         )
-    return found
+    return with_warnings(found)
 
 
 def local_directory(model: ModelSettings) -> Path | None:

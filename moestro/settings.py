@@ -158,6 +158,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     if cpu != (settings.cloud.name == "sandbox"):
         fix = "'cpu' is what the sandbox rents" if cpu else "the sandbox rents 'cpu' only"
         yield f"gpu.type '{settings.gpu.type}' is not to be had from cloud.name '{settings.cloud.name}': {fix}"
+    if cpu and settings.engine.name == "sglang":
+        yield "engine.name 'sglang' needs CUDA GPUs, and gpu.type is 'cpu': use 'vllm'"
     gateway = settings.gateway
     if gateway.placement == "own-host" and gateway.gpu_type is None:
         yield "gateway.gpuType is missing: with placement 'own-host' name the machine to rent for nginx"

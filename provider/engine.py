@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -35,8 +35,11 @@ class EngineInputs(OnHost):
     api_key: Secret = Field(description="What the engine demands of the gateway.", min_length=1)
     certificate_pem: str = Field(description="The engine's certificate, signed by the authority.")
     private_key_pem: Secret = Field(description="Its private key.")
-    authority_pem: str = Field(description="The authority whose certificates callers must present.")
+    authority_pem: str = Field(description="Its authority; vLLM lets in only callers with a certificate of it.")
     port: int = Field(description="TCP port that it listens on.", ge=1, le=65535)
+    engine: Literal["vllm", "sglang"] = Field(
+        default="vllm", description="`vllm` or `sglang`: how it gets the API key, and how it ends."
+    )
     version: str = Field(description="Version of the engine; another one restarts it.")
     ready_timeout_seconds: Annotated[int, Mark.QUIET] = Field(
         default=1800, description="Seconds from its start to its first completion.", ge=1
@@ -94,6 +97,7 @@ class Engine(HostResource[EngineInputs, EngineOutputs, "EngineSpec", "EngineStat
             private_key_pem=inputs.private_key_pem,
             authority_pem=inputs.authority_pem,
             port=inputs.port,
+            engine=inputs.engine,
             version=inputs.version,
             replica=inputs.replica,
             ready_timeout_seconds=inputs.ready_timeout_seconds,

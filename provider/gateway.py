@@ -46,7 +46,7 @@ class GatewayInputs(OnHost):
         description="User to key. Users appear in the access log, keys nowhere.", min_length=1
     )
     engine_api_key: Secret = Field(description="What replaces the user's key on the way to an engine.", min_length=1)
-    certificate_pem: str = Field(description="The gateway's client certificate, which the engines demand.")
+    certificate_pem: str = Field(description="The gateway's client certificate, which vLLM demands.")
     private_key_pem: Secret = Field(description="Its private key.")
     authority_pem: str = Field(description="The authority that signed the engines' certificates.")
     listen_port: int = Field(description="TCP port for users.", ge=1, le=65535)

@@ -60,8 +60,15 @@ class Token(_Kept[TokenInputs, TokenOutputs]):
 
     def create(self, context: Context, inputs: TokenInputs) -> tuple[str, TokenOutputs]:
         """Draw it."""
-        value = inputs.prefix + secrets.token_urlsafe(inputs.bytes)
+        value = inputs.prefix + _random(inputs.bytes)
         return _fingerprint(value), TokenOutputs(value=value)
+
+
+def _random(count: int) -> str:
+    """URL-safe text of so many random bytes. It does not begin with "-", which programs take for an option."""
+    while (drawn := secrets.token_urlsafe(count)).startswith("-"):
+        pass
+    return drawn
 
 
 class KeyPairInputs(Model):

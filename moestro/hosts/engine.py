@@ -1,5 +1,6 @@
 """The engine of one replica: a systemd unit with its secrets on a host, proven ready by a real completion."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -8,14 +9,15 @@ from itertools import pairwise
 
 from moestro.errors import ConnectionLost, DeadlineExceeded, HostError, NotReady
 from moestro.hosts import gateway, layout
+from moestro.hosts.activity import await_idle, computes
 from moestro.hosts.connection import HostConnection
 from moestro.hosts.converge import carry_out
-from moestro.hosts.facts import gather
-from moestro.hosts.probe import Door, Sighting, in_flight, probe
+from moestro.hosts.facts import Facts, gather
+from moestro.hosts.probe import Door, Sighting, probe
 from moestro.hosts.rolling import TURNS
 from moestro.hosts.scripts import script
 from moestro.hosts.ssh import Host, connect
-from moestro.hosts.steps.firewall import close_port, open_port
+from moestro.hosts.steps.firewall import ACTIVE, close_port, open_port
 from moestro.hosts.steps.packages import install_packages
 from moestro.hosts.steps.unit import (
     Action,
@@ -30,23 +32,18 @@ from moestro.hosts.steps.unit import (
     parse_look,
     readable,
 )
+from moestro.serving import engines
 from moestro.serving.launch import Launch
 from moestro.serving.names import engine_name
-from moestro.serving.systemd import (
-    ENGINE_USER,
-    STOP_GRACE_SECONDS,
-    EngineUnit,
-    engine_unit,
-    environment_text,
-    tail_file,
-)
+from moestro.serving.systemd import ENGINE_USER, EngineUnit, engine_unit, tail_file
 from moestro.waiting import Wait
 
-KEPT_SECONDS = 180.0  # a running engine that gives no completion for so long is restarted
-IDLE_LOOKS = 3  # in a row, because a request between nginx and the scheduler is in neither's count
+KEPT_SECONDS = 180.0  # a running engine that gives us no completion for so long, nor others tokens, is restarted
 TAIL_LINES = 40
 
 _GATEWAY_SECONDS = 60.0
+_SECRET = (".env", ".key", ".yaml")  # of mode 0600
+_READ_BY_THE_ENGINE = (".key", ".yaml")
 _EVERYWHERE = ("0.0.0.0", "::", "[::]", "")
 
 
@@ -61,7 +58,8 @@ class EngineSpec:
         certificate_pem: server certificate with the name ``engine_name(service)``; also used as client for our probes.
         version: the engine's; another one restarts it.
         ready_timeout_seconds: from the start to the first completion.
-        shutdown_timeout_seconds: how long the engine lets running requests finish after SIGTERM.
+        shutdown_timeout_seconds: how long running requests may take to finish after SIGTERM.
+        engine: "vllm" or "sglang"; says how it gets the key, whom it lets in, and how it ends.
         gateway: where nginx of the service runs; the replica is drained there before it is restarted.
         replica: the replica's name in the gateway's upstreams.
         max_unavailable: replicas of the service that may be down at once.
@@ -80,6 +78,7 @@ class EngineSpec:
     replica: str
     ready_timeout_seconds: float = 1800.0
     shutdown_timeout_seconds: int = 120
+    engine: str = "vllm"
     gateway: HostConnection | None = None
     max_unavailable: int = 1
 
@@ -105,7 +104,7 @@ def ensure_engine(connection: HostConnection, spec: EngineSpec, wait: Wait) -> E
     started. An engine that does not get ready stays as it is; the next call repairs it.
 
     Raises:
-        InvalidInput: an argument or variable that no unit can hold.
+        InvalidInput: an argument, variable or key that the engine's files cannot hold, or an unknown engine.
         NotReady: no completion in time, or the unit failed; the message ends with the log's tail.
         HostError: the host, or the gateway's, could not be worked on.
         Cancelled, DeadlineExceeded: from the wait.
@@ -131,21 +130,23 @@ def engine_files(spec: EngineSpec, user: str | None) -> dict[str, str]:
     """Path -> text of everything that the engine runs with.
 
     Raises:
-        InvalidInput: an argument, variable or key that no unit or environment file can hold.
+        InvalidInput: an argument, variable or key that no unit or file of the engine can hold, or an unknown engine.
     """
-    directory = layout.service_directory(spec.service)
+    directory, engine = layout.service_directory(spec.service), engines.engine(spec.engine)
+    keyed = engine.keyed(Launch(spec.argv, dict(spec.env)), directory, spec.api_key)
     unit = EngineUnit(
         name=layout.unit_name(spec.service),
         service=spec.service,
         version=spec.version,
-        launch=Launch(spec.argv, dict(spec.env)),
-        environment_file=layout.environment_file(spec.service),
+        launch=keyed.launch,
+        environment_file=keyed.environment_file,
         shutdown_timeout_seconds=spec.shutdown_timeout_seconds,
+        stop_grace_seconds=engine.stop_grace_seconds,
         user=user,
     )
     return {
         _unit_file(spec.service): engine_unit(unit),
-        layout.environment_file(spec.service): environment_text({"VLLM_API_KEY": spec.api_key}),
+        **keyed.files,
         f"{directory}/engine.crt": spec.certificate_pem,
         f"{directory}/engine.key": spec.private_key_pem,
         f"{directory}/authority.crt": spec.authority_pem,
@@ -155,6 +156,7 @@ def engine_files(spec: EngineSpec, user: str | None) -> dict[str, str]:
 class _Engine:
     def __init__(self, host: Host, spec: EngineSpec, wait: Wait) -> None:
         self.host, self.spec, self.wait = host, spec, wait
+        self.kind = engines.engine(spec.engine)
         self.unit = layout.unit_name(spec.service)
         self.directory = layout.service_directory(spec.service)
         address = _listening_address(spec.argv)
@@ -187,7 +189,7 @@ class _Engine:
             with suppress(HostError, DeadlineExceeded):
                 self._drain(self.wait.limited(_GATEWAY_SECONDS))
             self._await_idle()
-        limit = self.spec.shutdown_timeout_seconds + STOP_GRACE_SECONDS
+        limit = self.spec.shutdown_timeout_seconds + self.kind.stop_grace_seconds
         line = script(
             "engine_remove", self.unit, _unit_file(self.spec.service), self.directory, limit, self.spec.service
         )
@@ -215,13 +217,28 @@ class _Engine:
         facts = gather(self.host)
         if not look.curl:
             carry_out(self.host, install_packages(facts, ["curl"]), self.wait)
-        carry_out(self.host, open_port(facts, self.spec.port, self._visitors()), self.wait)
+        self._open_port(facts)
         if look.user:
             self.host.run(script("engine_user", look.user))
         owner = f"{look.user}:{look.user}" if look.user else "root:root"
+        stale = sorted(look.files.keys() - files)  # another engine's, with its key
+        if stale:
+            self.host.run(f"rm -f -- {shlex.join(stale)}")
         for path, text in files.items():
-            secret = path.endswith((".env", ".key"))
-            self.host.write(path, text, 0o600 if secret else 0o644, owner if path.endswith(".key") else "root:root")
+            mode = 0o600 if path.endswith(_SECRET) else 0o644
+            self.host.write(path, text, mode, owner if path.endswith(_READ_BY_THE_ENGINE) else "root:root")
+
+    def _open_port(self, facts: Facts) -> None:
+        """Let the gateway in. Where client certificates keep nobody out, nobody else is let in."""
+        visitors, port = self._visitors(), self.spec.port
+        if visitors or self.kind.client_certificates:
+            carry_out(self.host, open_port(facts, port, visitors), self.wait)
+        if self.kind.client_certificates:
+            return
+        if facts.firewall != ACTIVE:
+            self.wait.report(f"{self.unit}: no ufw is active here: TLS and the API key alone guard port {port}")
+        elif not visitors:
+            self.wait.report(f"{self.unit}: ufw keeps port {port} closed: there is no gateway with an IP address")
 
     @contextmanager
     def _out_of_the_way(self) -> Iterator[None]:
@@ -245,27 +262,22 @@ class _Engine:
 
     def _await_idle(self) -> None:
         """Until nothing is in flight, or for the shutdown timeout; the engine's own drain takes what is left."""
-        idle, left = 0, None
-        limited = self.wait.limited(self.spec.shutdown_timeout_seconds)
-        while idle < IDLE_LOOKS:
-            before, left = left, in_flight(self.host, self.door)
-            if left is None:
-                return  # it does not answer: it serves nobody
-            idle = idle + 1 if left == 0 else 0
-            if left and left != before:
-                self.wait.report(f"{self.spec.replica}: {left} request(s) in flight")
-            try:
-                limited.sleep(0.3 if left == 0 else 1.0)
-            except DeadlineExceeded:
-                self.wait.check()
-                return
+        await_idle(self.host, self.door, self.spec.replica, self.wait.limited(self.spec.shutdown_timeout_seconds))
+        self.wait.check()
 
     def _answers(self, look: EngineLook) -> bool:
+        """Whether a kept engine serves: us with a completion, or, where its queue is long, others with tokens."""
         try:
             self._await_ready(look.record, look.restarts, self.wait.limited(KEPT_SECONDS))
+            return True
         except NotReady:
             self.wait.check()
+        busy = computes(self.host, self.door, self.wait)
+        if busy is None:
+            self._note(replace(look.record, phase=Phase.FAILED))
             return False
+        self.wait.report(f"{self.unit}: kept: it has no room for a question, and computes {busy.in_flight} request(s)")
+        self._restore(self.wait)
         return True
 
     def _await_ready(self, record: Record, restarts_before: int, limited: Wait | None = None) -> EngineState:
@@ -275,7 +287,8 @@ class _Engine:
         try:
             seen = following.until_ready()
         except NotReady:
-            self._note(replace(record, phase=Phase.FAILED))
+            if record.phase is Phase.STARTING:
+                self._note(replace(record, phase=Phase.FAILED))
             raise
         seconds = record.ready_seconds
         if record.phase is Phase.STARTING:

@@ -32,11 +32,6 @@ def service_directory(service: str) -> str:
     return f"{ETC}/{_checked(service)}"
 
 
-def environment_file(service: str) -> str:
-    """The engine's secret environment, readable by root alone."""
-    return f"{service_directory(service)}/engine.env"
-
-
 def job_name(name: str, digest: str) -> str:
     """The systemd unit of a detached job, without the suffix."""
     return f"moestro-job-{_checked(name)}-{digest[:12]}"

@@ -4,13 +4,9 @@ The requests are made by curl on the host; its configuration, which holds the ke
 """
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from moestro.errors import CommandFailed
 from moestro.hosts.scripts import script
 from moestro.hosts.ssh import Host
 from moestro.hosts.steps.unit import EngineLook, parse_look
@@ -18,14 +14,6 @@ from moestro.hosts.steps.unit import EngineLook, parse_look
 COMPLETION_SECONDS = 120  # the first one may compile kernels
 METRICS_SECONDS = 10
 LOG_LINES = 60
-
-# Requests that an engine has taken and not answered. vLLM's, then SGLang's names.
-IN_FLIGHT = (
-    "vllm:num_requests_running",
-    "vllm:num_requests_waiting",
-    "sglang:num_running_reqs",
-    "sglang:num_queue_reqs",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +73,6 @@ def parse_sighting(report: str) -> Sighting:
     log, _, answer = rest.rpartition("==http==\n")
     body, _, status = answer.strip().rpartition("\n")
     return Sighting(parse_look(head), log, status.strip(), body)
-
-
-def in_flight(host: Host, door: Door) -> int | None:
-    """How many requests the engine has not answered yet; None where it cannot be asked."""
-    names = "|".join(IN_FLIGHT)
-    line = f"set -o pipefail; curl --config - | grep -E {shlex.quote(f'^({names})[{{ ]')}"
-    try:
-        text = host.run(line, input=door.curl("/metrics", METRICS_SECONDS), timeout=METRICS_SECONDS + 10).stdout
-    except CommandFailed:
-        return None
-    return count_in_flight(text)
-
-
-def count_in_flight(metrics: str) -> int:
-    """The sum over all data-parallel ranks of a metrics page in the Prometheus text format."""
-    families = text_string_to_metric_families(metrics)
-    samples = (sample for family in families for sample in family.samples if sample.name in IN_FLIGHT)
-    return int(sum(sample.value for sample in samples))
 
 
 def _quoted(text: str) -> str:

@@ -8,7 +8,7 @@ class Endpoint:
     """Where and under which name an engine serves on its host. Paths are on the host.
 
     TLS: with ``certificate`` and ``authority`` set, clients must present a certificate of that authority.
-    The API key is never here: it reaches the engine through an environment file readable by root alone.
+    The API key is never here: it reaches the engine through a file (see moestro.serving.engines).
     """
 
     model_path: str  # a directory on the host, or a repository id

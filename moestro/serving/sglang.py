@@ -43,6 +43,9 @@ _TOKENIZER_MODES = {"slow": "slow"}
 def render(plan: Plan, endpoint: Endpoint, node: Node = ONLY_NODE, program: str = "sglang") -> Launch:
     """The SGLang process of ``plan`` on ``node``; every node of a replica runs one.
 
+    The API key is not here: moestro.serving.engines adds it. No ``--ssl-ca-certs``: with it SGLang still asks no
+    client for a certificate, but checks its own under 127.0.0.1, a name that it does not have, and ends.
+
     Args:
         program: the ``sglang`` executable on the host.
 

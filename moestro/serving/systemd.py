@@ -1,4 +1,4 @@
-"""systemd units of engines and gateways, and the engines' secret environment file: pure text.
+"""systemd units of engines and gateways, and secret environment files: pure text.
 
 Reference: systemd.exec(5), systemd.service(5), systemd.syntax(7); every directive used exists since systemd 246.
 """
@@ -11,7 +11,6 @@ from moestro.errors import InvalidInput
 from moestro.serving.launch import Launch
 
 ENGINE_USER = "moestro-engine"
-STOP_GRACE_SECONDS = 30  # for what the engine does after its own shutdown timeout
 START_LIMIT_SECONDS = 600
 START_LIMIT_BURST = 5
 TAIL_LINES = 300
@@ -70,8 +69,9 @@ class EngineUnit:
         service: the service's name, already checked to be a plain name.
         version: the engine's version; another one makes another unit, so that an upgrade restarts the engine.
         launch: the process; its environment holds no secrets.
-        environment_file: path of the secret environment, read by systemd before it drops privileges.
-        shutdown_timeout_seconds: how long the engine itself lets running requests finish after SIGTERM.
+        environment_file: the secret environment, which systemd reads before it drops privileges; None: there is none.
+        shutdown_timeout_seconds: how long running requests may take to finish after SIGTERM.
+        stop_grace_seconds: how long the engine may take to end after that, before it is killed.
         user: system user to run as; None runs as root.
     """
 
@@ -79,8 +79,9 @@ class EngineUnit:
     service: str
     version: str
     launch: Launch
-    environment_file: str
+    environment_file: str | None
     shutdown_timeout_seconds: int
+    stop_grace_seconds: int = 30
     user: str | None = ENGINE_USER
 
 
@@ -151,11 +152,11 @@ def _service(unit: EngineUnit) -> list[str]:
         "Type=exec",
         *([f"User={unit.user}", f"Group={unit.user}"] if unit.user else []),
         *_environment(unit),
-        f"EnvironmentFile={unit.environment_file}",
+        *([f"EnvironmentFile={unit.environment_file}"] if unit.environment_file else []),
         f"ExecStartPre=-+/bin/sh -c {quote(_DEVICE_NODES)}",
         f"ExecStart={command_line(unit.launch.argv)}",
         f"ExecStopPost=-+/bin/sh -c {quote(_keep_tail(unit))}",
-        *_life(unit.shutdown_timeout_seconds),
+        *_life(unit.shutdown_timeout_seconds + unit.stop_grace_seconds),
         *_surroundings(unit.service),
     ]
 
@@ -176,7 +177,7 @@ def _environment(unit: EngineUnit) -> Iterable[str]:
         yield f"Environment={quote(f'{name}={value}')}"
 
 
-def _life(shutdown_timeout_seconds: int) -> list[str]:
+def _life(stop_seconds: int) -> list[str]:
     return [
         # vLLM ends with status 0 when its engine process died, so on-failure would leave the replica down.
         "Restart=always",
@@ -185,7 +186,8 @@ def _life(shutdown_timeout_seconds: int) -> list[str]:
         "RestartPreventExitStatus=2",
         # SIGTERM goes to the server alone; its workers must live until the running requests are answered.
         "KillMode=mixed",
-        f"TimeoutStopSec={shutdown_timeout_seconds + STOP_GRACE_SECONDS}",
+        # vLLM ends its drain by itself (--shutdown-timeout); SGLang waits for the last request however long it takes.
+        f"TimeoutStopSec={stop_seconds}",
     ]
 
 

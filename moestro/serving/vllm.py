@@ -19,7 +19,7 @@ _RAY_PORT = 6379
 
 
 def render(plan: Plan, endpoint: Endpoint, node: Node = ONLY_NODE, program: str = "vllm") -> Launch:
-    """The vLLM process of ``plan`` on ``node``. The API key is not here: vLLM reads it from VLLM_API_KEY.
+    """The vLLM process of ``plan`` on ``node``, without the API key, which moestro.serving.engines adds.
 
     Args:
         program: the ``vllm`` executable on the host.

@@ -50,8 +50,15 @@ class TestAccepted:
     def test_tls_moves_the_port_to_443(self) -> None:
         assert parse(gateway={"tls": TLS}).gateway.listen_port == 443
 
+    def test_sglang_may_serve_on_gpus(self) -> None:
+        assert parse(engine={"name": "sglang"}).engine.name == "sglang"
+
 
 class TestMistakes:
+    def test_sglang_on_the_sandbox(self) -> None:
+        [found] = mistakes(engine={"name": "sglang"}, gpu={"type": "cpu"}, cloud={"name": "sandbox"})
+        assert found == "  engine.name 'sglang' needs CUDA GPUs, and gpu.type is 'cpu': use 'vllm'"
+
     def test_all_of_them_in_one_message(self) -> None:
         found = mistakes(replicas=0, gpu={"type": "H100_PCIE", "counts": 2}, cloud={"name": "aws"})
         assert len(found) == 3

@@ -19,6 +19,5 @@ echo "User=$user"
 command -v curl > /dev/null && echo Curl=yes || echo Curl=no
 printf 'Record=%s\n' "$(cat "$directory/engine.json" 2> /dev/null)"
 echo '==files=='
-sha256sum -- "$unit_file" "$directory/engine.env" "$directory/engine.crt" "$directory/engine.key" \
-  "$directory/authority.crt" 2> /dev/null
+sha256sum -- "$unit_file" "$directory"/{engine.env,engine.yaml,logging.json,engine.crt,engine.key,authority.crt} 2> /dev/null
 exit 0

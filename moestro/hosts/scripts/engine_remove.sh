@@ -3,8 +3,7 @@ set -eu
 unit=$1 unit_file=$2 directory=$3 service=$5
 systemctl disable --quiet "$unit" 2> /dev/null || true
 timeout "$4" systemctl stop "$unit" 2> /dev/null || systemctl kill --signal=SIGKILL "$unit" 2> /dev/null || true
-rm -f "$unit_file" "$directory/engine.env" "$directory/engine.crt" "$directory/engine.key" "$directory/authority.crt" \
-  "$directory/engine.json"
+rm -f "$unit_file" "$directory"/{engine.env,engine.yaml,logging.json,engine.crt,engine.key,authority.crt,engine.json}
 rm -rf "/var/cache/moestro/$service/engine" "/var/log/moestro/$service/engine"
 for empty in "$directory" "/var/cache/moestro/$service" "/var/log/moestro/$service"; do
   rmdir --ignore-fail-on-non-empty "$empty" 2> /dev/null || true

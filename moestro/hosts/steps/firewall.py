@@ -1,7 +1,7 @@
 """Who may reach a TCP port where the image comes with an active ufw, as many GPU clouds' images do (only SSH is open).
 
-Without an active firewall there is nothing to open. What protects an engine's port everywhere is that it demands a
-client certificate; these rules are the second wall.
+Without an active firewall there is nothing to open. What protects vLLM's port everywhere is that it demands a client
+certificate; these rules are the second wall. SGLang demands none: besides its API key they alone keep others out.
 """
 
 import ipaddress
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from moestro.errors import InvalidInput
 from moestro.hosts.facts import Facts
 from moestro.hosts.steps import Command, Reason, Step, nothing
+
+ACTIVE = "ufw"  # what the facts name where it is active
 
 
 def open_port(facts: Facts, port: int, sources: Sequence[str] = ()) -> Step:
@@ -24,7 +26,7 @@ def close_port(facts: Facts, port: int, sources: Sequence[str] = ()) -> Step:
 
 def _rules(facts: Facts, verb: str, port: int, sources: Sequence[str], why: str) -> Step:
     networks = [_network(source) for source in sources] or ["any"]
-    if facts.firewall != "ufw":
+    if facts.firewall != ACTIVE:
         return nothing("firewall", Reason.NOT_APPLICABLE, "ufw is not active")
     lines = [f"ufw {verb} proto tcp from {network} to any port {port}\n" for network in networks]
     return Step("firewall", (Command("".join(lines), why),))

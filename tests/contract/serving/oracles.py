@@ -33,7 +33,7 @@ def ask_vllm(lines: list[dict[str, Any]]) -> dict[str, Verdict]:
 
 def ask_sglang(lines: list[dict[str, Any]]) -> dict[str, Verdict]:
     """Verdicts of SGLang's parser, taken from its wheel."""
-    return _ask([sys.executable, str(HERE / "sglang_parser.py"), str(_sglang())], lines)
+    return _ask([sys.executable, str(HERE / "sglang_parser.py"), str(sglang_source())], lines)
 
 
 def _ask(command: list[str], lines: list[dict[str, Any]]) -> dict[str, Verdict]:
@@ -42,7 +42,7 @@ def _ask(command: list[str], lines: list[dict[str, Any]]) -> dict[str, Verdict]:
     return {found["name"]: Verdict(found["error"], found["parsed"]) for found in json.loads(done.stdout)}
 
 
-def _sglang() -> Path:
+def sglang_source() -> Path:
     """SGLang's Python files, unpacked once into the cache."""
     home = cache() / "oracles" / f"sglang-{SGLANG}"
     if not (home / "complete").exists():

@@ -14,7 +14,11 @@ import types
 from pathlib import Path
 from typing import Any
 
-REAL = ("sglang.srt.arg_groups", "sglang.srt.model_executor.cuda_graph_config")
+REAL = (
+    "sglang.srt.arg_groups",
+    "sglang.srt.model_executor.cuda_graph_config",
+    "sglang.srt.utils.server_args_config_parser",
+)
 
 
 class Refused(Exception):
@@ -70,15 +74,24 @@ def build(root: Path) -> Parser:
         for declared in list(vars(module).values()):
             if getattr(declared, "_NS_PATH", None) and declared.__module__ == module.__name__:
                 add(parser, declared)
+    parser.add_argument("--config")
     return parser
 
 
 def check(parser: Parser, line: dict[str, Any]) -> dict[str, Any]:
     try:
-        parsed = vars(parser.parse_args(line["argv"]))
+        parsed = vars(parser.parse_args(merged(parser, line["argv"])))
     except Refused as error:
         return {"name": line["name"], "error": str(error), "parsed": {}}
     return {"name": line["name"], "error": None, "parsed": {k: v for k, v in parsed.items() if not callable(v)}}
+
+
+def merged(parser: Parser, argv: list[str]) -> list[str]:
+    """The arguments with those of the configuration file, as ``prepare_server_args`` does it."""
+    if "--config" not in argv:
+        return argv
+    merger = importlib.import_module("sglang.srt.utils.server_args_config_parser").ConfigArgumentMerger
+    return list(merger(parser).merge_config_with_args(argv))
 
 
 if __name__ == "__main__":

@@ -142,6 +142,15 @@ class TestReplicas:
         key = recorder.seen["svc-engine-key"].name
         assert f"token-of-{key}" not in str(engine["argv"]) + str(engine["env"])
 
+    def test_sglang_is_told_apart_and_claims_no_client_certificates(self, recorder: Recorder) -> None:
+        choice = replace(PLAN.engine, engine="sglang", version="0.5.23", device="cuda", cpu_kv_cache_gib=None)
+        declare({}, replace(PLAN, engine=choice))
+        engine = recorder.of_type("moestro:serve:Engine")["svc-0-engine"]
+        assert engine["engine"] == recorder.of_type("moestro:host:Runtime")["svc-0-runtime"]["engine"] == "sglang"
+        assert engine["argv"][1:3] == ["serve", "--model-path"]
+        assert "--ssl-certfile" in engine["argv"]
+        assert "--ssl-ca-certs" not in engine["argv"]
+
     def test_keys_travel_as_secrets(self, recorder: Recorder) -> None:
         declare({})
         engine = recorder.seen["svc-0-engine"].inputs

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from moestro.errors import Cancelled, CommandFailed, ConnectionLost, NotReady
+from moestro.errors import Cancelled, CommandFailed, ConnectionLost, InvalidInput, NotReady
 from moestro.hosts import engine as module
 from moestro.hosts.connection import HostConnection
 from moestro.hosts.engine import EngineSpec, engine_files, ensure_engine, read_engine
@@ -49,8 +49,11 @@ class Simulation:
     restarts: int = 0
     load: int = 2
     in_flight: list[int | None] = field(default_factory=list)
+    speed: int = 0  # tokens from one look at the metrics to the next
+    tokens: int = 0
     after_start: dict[str, Any] = field(default_factory=dict)
     log: str = "loading"
+    firewall: str | None = "ufw"
     lost: int = 0
     events: list[str] = field(default_factory=list)
 
@@ -66,6 +69,10 @@ class Simulation:
             return ""
         if "curl --config - | grep" in command:
             return self._metrics()
+        if command.startswith("rm -f -- "):
+            self.events.append(command)
+            for path in command.split()[3:]:
+                del self.files[path]
         return ""
 
     def write(self, path: str, content: str | bytes, mode: int = 0o644, owner: str = "root:root") -> bool:
@@ -103,7 +110,8 @@ class Simulation:
         self.events.append(f"in flight {number}")
         if number is None:
             raise CommandFailed("curl", 7, "")
-        return f'vllm:num_requests_running{{engine="0"}} {number}\n'
+        self.tokens += self.speed
+        return f"vllm:num_requests_running {number}\nvllm:generation_tokens_total {self.tokens}\n"
 
 
 @pytest.fixture
@@ -126,7 +134,7 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> Simulation:
         return marked
 
     monkeypatch.setattr(module, "connect", connect)
-    monkeypatch.setattr(module, "gather", lambda _: None)
+    monkeypatch.setattr(module, "gather", lambda _: simulated)
     monkeypatch.setattr(module, "open_port", lambda _, port, sources: f"open {port} to {sources}")
     monkeypatch.setattr(module, "carry_out", lambda _, step, __: simulated.events.append(step))
     monkeypatch.setattr(module.gateway, "drain", mark("drain"))
@@ -290,8 +298,123 @@ def test_a_running_engine_that_stopped_answering_is_restarted(simulation: Simula
 
     ensure()
 
+    assert "note failed" in simulation.events
     assert simulation.events.index("drain") < simulation.events.index("start")
     assert simulation.events[-2:] == ["note ready", "restore"]
+
+
+class TestAKeptEngineWithoutRoomForOurQuestion:
+    """It gave us no token within KEPT_SECONDS; what it does for others decides."""
+
+    @pytest.fixture
+    def crowded(self, simulation: Simulation) -> Simulation:
+        serving(simulation)
+        simulation.left, simulation.in_flight = 1000, [64] * 100
+        return simulation
+
+    def test_is_left_alone_while_it_computes_for_others(self, crowded: Simulation) -> None:
+        crowded.speed = 5
+        said: list[str] = []
+
+        assert ensure(said=said) == 42.0
+
+        assert not {"start", "drain", "note failed"} & set(crowded.events)
+        assert crowded.events[-1] == "restore"
+        assert "moestro-engine-chat.service: kept: it has no room for a question, and computes 64 request(s)" in said
+
+    def test_may_be_slow_to_say_so(self, crowded: Simulation) -> None:
+        crowded.speed, crowded.in_flight = 5, [None, 64, None, 64]
+
+        ensure()
+
+        assert "start" not in crowded.events
+
+    def test_is_restarted_where_it_computes_nothing(self, crowded: Simulation) -> None:
+        ensure()
+
+        assert crowded.events.index("note failed") < crowded.events.index("start")
+
+    def test_is_restarted_where_it_cannot_be_asked_at_all(self, crowded: Simulation) -> None:
+        crowded.in_flight = [None] * 100
+
+        ensure()
+
+        assert "start" in crowded.events
+
+    def test_is_waited_for_all_the_same_where_it_answers_late(self, crowded: Simulation) -> None:
+        crowded.left = 20
+
+        ensure()
+
+        assert set(crowded.events) == {"probe", "restore"}
+
+
+SGLANG = replace(SPEC, engine="sglang", argv=("/opt/moestro/engine/bin/sglang", "serve", "--port", "8000"), version="1")
+
+
+class TestSglang:
+    def test_its_key_is_in_a_file_of_its_own_alone(self) -> None:
+        files = engine_files(SGLANG, "moestro-engine")
+
+        assert [path for path, text in files.items() if SPEC.api_key in text] == ["/etc/moestro/chat/engine.yaml"]
+        unit = files["/etc/systemd/system/moestro-engine-chat.service"]
+        assert "--config /etc/moestro/chat/engine.yaml\n" in unit
+        assert "EnvironmentFile" not in unit
+        assert "TimeoutStopSec=110\n" in unit  # 20 s for requests, 90 s for SGLang's own end
+
+    def test_the_file_is_for_its_user_alone(self, simulation: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+        modes: dict[str, tuple[int, str]] = {}
+        write = simulation.write
+
+        def noted(path: str, content: str | bytes, mode: int = 0o644, owner: str = "root:root") -> bool:
+            modes[path.rpartition("/")[2]] = mode, owner
+            return write(path, content, mode, owner)
+
+        monkeypatch.setattr(simulation, "write", noted)
+        ensure(SGLANG)
+
+        assert modes["engine.yaml"] == (0o600, "moestro-engine:moestro-engine")
+        assert modes["logging.json"] == (0o644, "root:root")
+
+    def test_taking_vllms_place_leaves_no_key_behind(self, simulation: Simulation) -> None:
+        serving(simulation)
+
+        ensure(SGLANG)
+
+        assert "rm -f -- /etc/moestro/chat/engine.env" in simulation.events
+        assert sorted(simulation.files) == sorted(engine_files(SGLANG, "moestro-engine"))
+        read = read_engine(CONNECTION, SGLANG, Wait())
+        assert read
+        assert read.state == "ready"
+
+    def test_its_port_opens_for_the_gateway_alone(self, simulation: Simulation) -> None:
+        said: list[str] = []
+
+        ensure(SGLANG, said=said)
+
+        assert "open 8000 to ['192.0.2.9']" in simulation.events
+        assert not [line for line in said if "8000" in line]
+
+    def test_its_port_stays_closed_where_nobody_is_known(self, simulation: Simulation) -> None:
+        said: list[str] = []
+
+        ensure(replace(SGLANG, gateway=None), said=said)
+
+        assert not [event for event in simulation.events if event.startswith("open")]
+        assert any("ufw keeps port 8000 closed" in line for line in said)
+
+    def test_a_host_without_firewall_is_told(self, simulation: Simulation) -> None:
+        simulation.firewall = None
+        said: list[str] = []
+
+        ensure(SGLANG, said=said)
+
+        assert any("TLS and the API key alone guard port 8000" in line for line in said)
+
+    def test_an_unknown_engine_is_refused(self, simulation: Simulation) -> None:
+        with pytest.raises(InvalidInput, match="engine 'tgi' is unknown: use vllm or sglang"):
+            ensure(replace(SPEC, engine="tgi"))
+        assert simulation.events == []
 
 
 def test_a_cut_connection_while_waiting_is_no_failure(simulation: Simulation) -> None:
@@ -342,6 +465,7 @@ class TestRead:
             {"authority_pem": "other"},
             {"version": "2"},
             {"shutdown_timeout_seconds": 21},
+            {"engine": "sglang"},
         ],
         ids=lambda change: next(iter(change)),
     )

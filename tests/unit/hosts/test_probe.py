@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from moestro.hosts.probe import Door, count_in_flight, parse_sighting
+from moestro.hosts.probe import Door, parse_sighting
 
 DOOR = Door("chat.engine.moestro.internal", "127.0.0.1", 8000, "/etc/moestro/chat", "engine-key-0123456789")
 
@@ -51,21 +51,3 @@ class TestSighting:
         seen = parse_sighting(f"ActiveState=active\n==log==\n==http==\n{answer}")
 
         assert seen.status != "200"
-
-
-class TestInFlight:
-    def test_running_and_waiting_of_all_ranks_are_summed(self) -> None:
-        metrics = (
-            'vllm:num_requests_running{engine="0",model_name="a"} 2.0\n'
-            'vllm:num_requests_running{engine="1",model_name="a"} 1.0\n'
-            'vllm:num_requests_waiting{engine="0",model_name="a"} 4.0\n'
-            'vllm:num_requests_waiting_by_reason{engine="0",model_name="a",reason="capacity"} 4.0\n'
-        )
-
-        assert count_in_flight(metrics) == 7
-
-    def test_sglang_has_its_own_names(self) -> None:
-        assert count_in_flight('sglang:num_running_reqs{tp_rank="0"} 2\nsglang:num_queue_reqs{tp_rank="0"} 3\n') == 5
-
-    def test_an_idle_engine_has_none(self) -> None:
-        assert count_in_flight('vllm:num_requests_running{engine="0"} 0.0\n') == 0

@@ -276,6 +276,20 @@ class TestEngine:
             "readySeconds": 41.5,
         }
 
+    def test_says_which_engine_it_is(self, serve: Serve) -> None:
+        host = Host(engine_state)
+        client = serve(Engine(host.operations))
+        client.create(ENGINE | {"engine": "sglang"})
+        assert host.specs[0].engine == "sglang"
+        assert client.check(ENGINE | {"engine": "tgi"})[1][0][0] == "engine"
+
+    def test_another_engine_is_an_update_in_place(self, serve: Serve) -> None:
+        client = serve(Engine(Host(engine_state).operations))
+        _, outputs = client.create(ENGINE)
+        difference = client.diff(ENGINE, ENGINE | {"engine": "sglang"}, outputs)
+        assert list(difference.diffs) == ["engine"]
+        assert list(difference.replaces) == []
+
     @pytest.mark.parametrize(
         "error", [NotReady("not ready; the end of its log:\nOOM"), Cancelled("stopped"), DeadlineExceeded("time")]
     )

@@ -31,6 +31,11 @@ class TestToken:
     def test_has_thirty_two_bytes_by_default(self, serve: Serve) -> None:
         assert len(opened(serve(Token()).create({})[1]["value"])) == 43
 
+    def test_never_looks_like_an_option(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+        drawn = iter(["-starts-with-a-dash", "fine"])
+        monkeypatch.setattr("provider.identity.secrets.token_urlsafe", lambda _: next(drawn))
+        assert opened(serve(Token()).create({})[1]["value"]) == "fine"
+
     def test_every_input_replaces(self, serve: Serve) -> None:
         client = serve(Token())
         _, state = client.create({})

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,15 @@ class TestEngineUnit:
 
         assert int(found["TimeoutStopSec"][0]) > seconds
         assert found["KillMode"] == ["mixed"], "SIGTERM to the workers would end the requests that drain"
+
+    def test_an_engine_that_ends_slowly_gets_its_time(self) -> None:
+        slow = replace(UNIT, stop_grace_seconds=90)
+
+        assert directives(engine_unit(slow))["TimeoutStopSec"] == ["210"]
+
+    def test_an_engine_that_reads_its_key_itself_has_no_environment_file(self) -> None:
+        assert directives(engine_unit(UNIT))["EnvironmentFile"] == ["/etc/moestro/chat/engine.env"]
+        assert "EnvironmentFile" not in directives(engine_unit(replace(UNIT, environment_file=None)))
 
     def test_it_runs_as_its_own_user_or_as_root(self) -> None:
         as_root = EngineUnit(UNIT.name, "chat", "0.32.0", UNIT.launch, UNIT.environment_file, 120, user=None)
