@@ -101,8 +101,10 @@ class Stack:
         return outputs
 
     def resources(self) -> list[dict[str, Any]]:
-        """What the state holds."""
-        done = subprocess.run(self.command("stack", "export"), env=self.env, capture_output=True, check=True)
+        """What the state holds, secrets in the clear."""
+        done = subprocess.run(
+            self.command("stack", "export", "--show-secrets"), env=self.env, capture_output=True, check=True
+        )
         resources: list[dict[str, Any]] = json.loads(done.stdout)["deployment"].get("resources", [])
         return resources
 

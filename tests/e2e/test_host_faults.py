@@ -57,7 +57,7 @@ class TestKilled:
 
     @pytest.mark.parametrize("seed", range(10))
     def test_then_up(self, hosts: Stack, seed: int) -> None:
-        moment = random.Random(seed).uniform(0.3, 10.0)
+        moment = random.Random(seed).uniform(0.3, 12.0)
         running = hosts.start(*UP)
         time.sleep(moment)
         kill_group(running)
@@ -130,7 +130,7 @@ class TestSsh:
         settled(hosts)
 
     def test_cut_in_the_middle_of_a_long_step(self, hosts: Stack) -> None:
-        hosts.configure(LOCAL | {"moe:replicas": 1, "moe:packages": ["sl"]})
+        hosts.configure(LOCAL | {"moe:replicas": 1, "moe:packages": ["apt:sl"]})
         running = hosts.start(*UP)
         until(lambda: hosts.containers() != [], "the rent")
         [host] = [docker.from_env().containers.get(name) for name in hosts.containers()]

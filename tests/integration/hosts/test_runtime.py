@@ -41,9 +41,9 @@ def test_the_engine_of_the_image_is_used_as_it_is(machine: Machine, spec: Runtim
     assert state.engine_path == "/opt/vllm/bin/vllm"
     assert state.engine_version == f"{spec.engine_version}+cpu"
     assert read_runtime(connection, spec, wait) == state
-    started = time.monotonic()
-    ensure_runtime(connection, spec, wait)
-    assert time.monotonic() - started < 1.0
+    said: list[str] = []
+    assert ensure_runtime(connection, spec, Wait.of(60, said.append)) == state
+    assert said == []
 
 
 def test_another_version_is_refused(machine: Machine) -> None:
@@ -105,5 +105,4 @@ def test_twenty_hosts_are_prepared_side_by_side(
         each = list(threads.map(prepare, range(TWENTY)))
     whole = time.monotonic() - started
     print(f"\n{TWENTY} hosts in {whole:.1f} s; slowest {max(each):.1f} s, sum {sum(each):.1f} s")
-    assert whole < max(each) + 2
-    assert whole < sum(each) / 5
+    assert whole < TWENTY * WORK_SECONDS / 2, "the work alone takes longer one after another"
