@@ -108,7 +108,8 @@ class TestLog:
     def test_no_other_module_logs_all_options(self, srt: Path) -> None:
         said = re.compile(
             r"(?:logger\.\w+|logging\.\w+|print)\((?:[^()]|\([^()]*\))*?"
-            r"(?:_for_logging\(|\bserver_args!?r?\}|resolved_dict\(|launch_command\b|\bapi_key\b)"
+            r"(?:_for_logging\(|\bserver_args=?(?:![rs])?\}|, (?:self\.)?server_args\)|resolved_dict\(|launch_command\b"
+            r"|\bapi_key\b)"
         )
         found = {path.relative_to(srt).as_posix() for path in srt.rglob("*.py") if said.search(path.read_text())}
 

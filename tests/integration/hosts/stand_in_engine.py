@@ -2,11 +2,14 @@
 """A stand-in for an engine, for tests: HTTPS with client certificates, an API key, one-word completions. No model.
 
 It runs on the host with nothing but Python, takes vLLM's TLS options, and behaves as vLLM does where that matters:
-SIGTERM lets running requests finish and refuses new ones with "abort"; it exits with status 0.
+SIGTERM lets running requests finish and refuses new ones with "abort"; it exits with status 0. With ``--config`` it
+takes SGLang's place: its key is in that file, it logs all its options, and no client certificate is demanded.
 """
 
 import argparse
 import json
+import logging
+import logging.config
 import os
 import signal
 import ssl
@@ -21,11 +24,20 @@ parser.add_argument("words", nargs="*")
 parser.add_argument("--port", type=int, required=True)
 parser.add_argument("--ssl-certfile", required=True)
 parser.add_argument("--ssl-keyfile", required=True)
-parser.add_argument("--ssl-ca-certs", required=True)
+parser.add_argument("--ssl-ca-certs")
+parser.add_argument("--config")
 parser.add_argument("--load-seconds", type=float, default=0)
 parser.add_argument("--die", help="say this and end with status 1 instead of serving")
 parser.add_argument("--text", default="hello")
 options = parser.parse_args()
+if options.config:
+    key = Path(options.config).read_text().removeprefix("api-key: ").strip()
+    logging.config.dictConfig(json.loads(Path(os.environ["SGLANG_LOGGING_CONFIG_PATH"]).read_text()))
+    logging.getLogger("sglang.srt.entrypoints.engine").info("server_args=%s", {"api_key": key})
+    logging.getLogger("sglang.srt.managers.scheduler").info("load weight begin")
+else:
+    key = os.environ["VLLM_API_KEY"]
+    print("stand-in starting as", os.getuid(), "with key", key, flush=True)
 running = 0
 stopping = False
 lock = threading.Lock()
@@ -45,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         global running
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.headers.get("Authorization") != f"Bearer {os.environ['VLLM_API_KEY']}":
+        if self.headers.get("Authorization") != f"Bearer {key}":
             return self.reply(401, "{}")
         with lock:
             running += 1
@@ -91,7 +103,6 @@ def end_when_idle():
 
 signal.signal(signal.SIGTERM, stop)
 Path(os.environ["HOME"], "argv.json").write_text(json.dumps(sys.argv[1:]))
-print("stand-in starting as", os.getuid(), "with key", os.environ["VLLM_API_KEY"], flush=True)
 if options.die:
     print(options.die, flush=True)
     sys.exit(1)
@@ -99,8 +110,9 @@ print("\x1b[32mloading\x1b[0m   0%\rloading  50%\rloading 100%", flush=True)
 time.sleep(options.load_seconds)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(options.ssl_certfile, options.ssl_keyfile)
-context.load_verify_locations(options.ssl_ca_certs)
-context.verify_mode = ssl.CERT_REQUIRED
+if options.ssl_ca_certs:
+    context.load_verify_locations(options.ssl_ca_certs)
+    context.verify_mode = ssl.CERT_REQUIRED
 server = ThreadingHTTPServer(("0.0.0.0", options.port), Handler)
 server.daemon_threads = True
 server.handle_error = lambda *_: None
