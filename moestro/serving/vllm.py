@@ -172,6 +172,6 @@ def _cpu_environment(plan: Plan) -> dict[str, str]:
     if plan.engine.cpu_kv_cache_gib is not None:
         environment["VLLM_CPU_KVCACHE_SPACE"] = str(plan.engine.cpu_kv_cache_gib)
     local_ranks = plan.layout.gpus // plan.layout.nodes
-    if local_ranks > 1:
-        environment["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(str(core) for core in range(local_ranks))
-    return environment
+    # By itself vLLM binds to the first cores it sees: hosts that share a machine would all sit on the same one.
+    cores = "|".join(str(core) for core in range(local_ranks)) if local_ranks > 1 else "nobind"
+    return environment | {"VLLM_CPU_OMP_THREADS_BIND": cores}

@@ -90,12 +90,12 @@ class TestUpgrade:
 
 
 class _Load:
-    """Four clients that ask again and again, every other time as a stream, until the block ends."""
+    """Two clients that ask again and again, every other time as a stream, until the block ends."""
 
     def __init__(self, endpoint: str, key: str) -> None:
         self._client = httpx.Client(base_url=endpoint, headers={"Authorization": f"Bearer {key}"}, timeout=120)
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(4)]
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(2)]
         self.statuses: Counter[int] = Counter()
         self.cut_streams = 0
 
@@ -114,7 +114,7 @@ class _Load:
         while not self._over.is_set():
             self.statuses[self._client.post("/v1/completions", json=PROMPT).status_code] += 1
             self._stream()
-            time.sleep(0.2)
+            time.sleep(0.3)
 
     def _stream(self) -> None:
         body = PROMPT | {"stream": True, "max_tokens": 64}

@@ -101,16 +101,18 @@ class TestDeepGemm:
 class TestCpu:
     def test_environment_replaces_utilization(self) -> None:
         launch = render(plan(Layout(), device="cpu", version="0.32.0", cpu_kv_cache_gib=1), ENDPOINT)
-        assert launch.env == {"TORCHDYNAMO_DISABLE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+        assert launch.env["VLLM_CPU_KVCACHE_SPACE"] == "1"
+        assert launch.env["TORCHDYNAMO_DISABLE"] == "1"
+        assert launch.env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
         assert "--gpu-memory-utilization" not in launch.argv
 
     def test_tensor_parallel_ranks_get_a_core_each(self) -> None:
         launch = render(plan(Layout(tp=2), device="cpu", version="0.32.0", cpu_kv_cache_gib=1), ENDPOINT)
         assert launch.env["VLLM_CPU_OMP_THREADS_BIND"] == "0|1"
 
-    def test_one_rank_on_each_of_two_nodes_needs_no_binding(self) -> None:
+    def test_one_rank_on_each_of_two_nodes_is_not_bound_to_the_first_core(self) -> None:
         two = plan(Layout(tp=2, nodes=2), device="cpu", version="0.32.0", cpu_kv_cache_gib=1)
-        assert "VLLM_CPU_OMP_THREADS_BIND" not in render(two, ENDPOINT, SECOND).env
+        assert render(two, ENDPOINT, SECOND).env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
 
     def test_without_a_cache_size_the_utilization_bounds_memory(self) -> None:
         argv = render(plan(Layout(), device="cpu", version="0.32.0"), ENDPOINT).argv
