@@ -54,10 +54,19 @@ class MatrixRow:
         fits = not self.gpu_prefixes or gpu.name.startswith(self.gpu_prefixes)
         return self.family == model.family and self.count == count and fits
 
+    def is_about(self, layout: Layout) -> bool:
+        """Whether a layout is the row's."""
+        return (layout.tp, layout.pp, layout.ep) == (self.tp, self.pp, self.ep)
+
 
 def divisors(number: int) -> list[int]:
     """All divisors, ascending."""
     return [d for d in range(1, number + 1) if number % d == 0]
+
+
+def row_for(rows: Sequence[MatrixRow], model: ModelSpec, gpu: GpuSpec, count: int) -> MatrixRow | None:
+    """The row about this model on this many of this GPU, if there is one."""
+    return next((one for one in rows if one.names(model, gpu, count)), None)
 
 
 @lru_cache(maxsize=16384)
@@ -114,13 +123,14 @@ def preference(model: ModelSpec, site: Site, layout: Layout, row: MatrixRow | No
     """The order among layouts that run and hold the load: smaller is better.
 
     First a row of the decision matrix; then no tensor parallelism across nodes, pipeline stages only across nodes,
-    expert parallelism where NVLink joins the GPUs and not over PCIe, few replicas of the attention, wide TP.
+    no context parallelism, expert parallelism where NVLink joins the GPUs and not over PCIe, few replicas of the
+    attention, wide TP.
     """
-    matrix = row is None or (layout.tp, layout.pp, layout.ep) != (row.tp, row.pp, row.ep)
+    matrix = row is None or not row.is_about(layout)
     spans = layout.tp > max(1, layout.gpus // layout.nodes)
     pipeline = abs(layout.pp - layout.nodes)
     ep_wanted = wants_expert_parallel(model, site, layout)
-    return (matrix, spans, layout.dcp > 1, pipeline, layout.ep != ep_wanted, layout.dp, -layout.tp, layout.dcp)
+    return (matrix, spans, pipeline, layout.dcp > 1, layout.ep != ep_wanted, layout.dp, -layout.tp, layout.dcp)
 
 
 def wants_expert_parallel(model: ModelSpec, site: Site, layout: Layout) -> bool:
@@ -128,25 +138,6 @@ def wants_expert_parallel(model: ModelSpec, site: Site, layout: Layout) -> bool:
     in_stage = layout.tp * layout.dp > 1
     over_nodes = layout.nodes > 1 and layout.dp == 1
     return model.experts is not None and site.nvlink and in_stage and not over_nodes
-
-
-def why_not(layout: Layout, chosen: Layout, gpu: GpuSpec) -> str:
-    """Why a layout that would run is not the chosen one."""
-    if layout.tp > max(1, layout.gpus // layout.nodes) >= chosen.tp:
-        return "runs, but its tensor parallelism crosses nodes: two all-reduces a layer over the network"
-    if layout.pp > chosen.pp:
-        return f"runs, but {layout.pp} pipeline stages wait for each other; stages are for nodes or when memory binds"
-    if layout.dcp > chosen.dcp:
-        return "runs, but the cache holds the load without context parallel decoding and its extra communication"
-    if layout.ep and not chosen.ep and gpu.nvlink:
-        return "runs, but over nodes tensor and pipeline parallelism move less than expert dispatch"
-    if layout.ep and not chosen.ep:
-        return "runs, but expert dispatch over PCIe costs more than it gains; benchmark before choosing it"
-    if chosen.ep and not layout.ep:
-        return "runs, but NVLink carries expert dispatch and whole experts compute better than slices"
-    if layout.dp > chosen.dp:
-        return f"runs, but holds attention {layout.dp} times and gives each rank its own, smaller cache"
-    return f"runs, but {chosen} comes first: fewer pipeline stages, wider tensor parallelism"
 
 
 def shortfall(memory: Memory, tokens: int) -> str:

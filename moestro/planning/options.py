@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from moestro.planning.engine import engine_choice
 from moestro.planning.gpu import GpuSpec
-from moestro.planning.layout import MatrixRow, in_order, nodes_for, shortfall
+from moestro.planning.layout import MatrixRow, in_order, nodes_for, row_for, shortfall
 from moestro.planning.memory import Load, memory_of, stage_weights
 from moestro.planning.model import ModelSpec
 from moestro.planning.plan import EngineChoice, Layout, Memory
@@ -38,7 +38,7 @@ def options_for(
         everything: False stops at the first that holds the load.
     """
     refused = gpu_violation(model, gpu, request.kv_cache_dtype)
-    row = next((one for one in matrix if one.names(model, gpu, count)), None)
+    row = row_for(matrix, model, gpu, count)
     engine = engine_choice(model, gpu, request, request.wanted.nodes or nodes_for(gpu.site, count))
     layouts = in_order(model, gpu.site, count, request.wanted, row)
     if not everything:

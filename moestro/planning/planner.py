@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from moestro.errors import InvalidInput
-from moestro.planning.advice import advice
+from moestro.planning.advice import engine_reasons, warnings
 from moestro.planning.cost import NO_PRICES, Prices, cost_of, price_warnings
+from moestro.planning.counts import counts_for
 from moestro.planning.gpu import GpuSpec
-from moestro.planning.layout import ANY, MatrixRow, Wanted, why_not
+from moestro.planning.layout import ANY, MatrixRow, Wanted, row_for
 from moestro.planning.memory import Load, memory_of, weights_parts
 from moestro.planning.model import ModelSpec
 from moestro.planning.options import Option, options_for
@@ -23,6 +24,7 @@ from moestro.planning.plan import Plan, Rejected
 from moestro.planning.request import Request, check
 from moestro.planning.rules import deep_gemm_runs
 from moestro.planning.throughput import Measured, throughput
+from moestro.planning.why import why, why_not
 
 __all__ = ["ANY", "Measured", "Request", "Wanted", "plan", "require_fit"]
 
@@ -52,7 +54,7 @@ def plan(
     if not options:
         raise InvalidInput(f"{count} GPUs cannot be laid out as asked: change the count or drop tp, pp or dp")
     found = _plan(model, gpu, request, prices, options, measured)
-    return _explained(found, model, gpu, request, prices, options) if explain else found
+    return _explained(found, model, gpu, request, prices, options, matrix) if explain else found
 
 
 def require_fit(found: Plan) -> Plan:
@@ -67,27 +69,19 @@ def require_fit(found: Plan) -> Plan:
 
 
 def _count(model: ModelSpec, gpu: GpuSpec, request: Request, matrix: Sequence[MatrixRow]) -> int:
-    """The count that was asked for, else the smallest that holds the load, else the largest that was looked at."""
-    counts = _counts(request, gpu)
-    for count in counts[:-1]:
+    """The count that was asked for, else the smallest that holds the load.
+
+    Where none does it is the largest that the engine would start on, or the smallest where it refuses them all.
+    """
+    counts = counts_for(gpu, request)
+    startable = counts[0]
+    for count in counts if len(counts) > 1 else ():
         options = options_for(model, gpu, request, count, matrix, everything=False)
         if options and options[0].against is None:
             return count
-    return counts[-1]
-
-
-def _counts(request: Request, gpu: GpuSpec) -> Sequence[int]:
-    wanted = request.wanted
-    if request.count is not None:
-        return (request.count,)
-    if wanted.tp and wanted.pp and wanted.dp:
-        return (wanted.tp * wanted.pp * wanted.dp,)
-    if gpu.device == "cpu":
-        return (wanted.tp or 1,)
-    step = (wanted.tp or 1) * (wanted.pp or 1) * (wanted.dp or 1)
-    single = range(step, gpu.gpus_per_node + 1, step)
-    whole = [gpu.gpus_per_node * nodes for nodes in range(2, request.max_nodes + 1)]
-    return [*single, *(count for count in whole if count % step == 0)] or (step,)
+        if options and not options[0].refused:
+            startable = count
+    return startable
 
 
 def _plan(
@@ -125,17 +119,23 @@ def _plan(
 
 
 def _explained(
-    result: Plan, model: ModelSpec, gpu: GpuSpec, request: Request, prices: Prices, options: Sequence[Option]
+    result: Plan,
+    model: ModelSpec,
+    gpu: GpuSpec,
+    request: Request,
+    prices: Prices,
+    options: Sequence[Option],
+    matrix: Sequence[MatrixRow],
 ) -> Plan:
-    reasons, warnings = advice(result, model, gpu, request)
-    chosen = result.layout
-    others = options[1:] if result.memory.fits else options
-    rejected = tuple(Rejected(o.layout, o.against or why_not(o.layout, chosen, gpu)) for o in others)
+    chosen, fits, row = result.layout, result.memory.fits, row_for(matrix, model, gpu, result.count)
+    others = options[1:] if fits else options
+    rejected = tuple(Rejected(o.layout, o.against or why_not(o.layout, chosen, gpu, row)) for o in others)
+    reasons = (*why(options, model, gpu, request.wanted, row), *engine_reasons(result, model, gpu, request))
     priced = price_warnings(prices, gpu.name, request.purchase) if prices else ()
     return replace(
         result,
         memory=replace(result.memory, weights_parts=weights_parts(model, chosen)),
-        reasons=(*result.reasons, *reasons),
-        warnings=(*warnings, *priced),
+        reasons=reasons if fits else result.reasons,
+        warnings=(*(warnings(result, model, gpu, request) if fits else ()), *priced),
         rejected=rejected,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from moestro.errors import InvalidInput, NothingFits
 from moestro.planning.cost import ON_DEMAND, SPOT, Prices
+from moestro.planning.counts import counts_for
 from moestro.planning.gpu import GpuSpec
 from moestro.planning.layout import MatrixRow
 from moestro.planning.model import ModelSpec
@@ -93,19 +94,12 @@ def _plans(
     for gpu in constraints.gpus:
         if not _in_region(gpu, constraints, prices):
             continue
-        for count in counts(gpu, request, constraints.max_nodes):
+        for count in counts_for(gpu, request, constraints.max_nodes):
             asked = replace(request, count=count)
             found = plan(model, gpu, asked, prices, matrix, explain=False, measured=measured)
             yield found
             if constraints.spot and found.memory.fits:
                 yield plan(model, gpu, replace(asked, purchase=SPOT), prices, matrix, False, measured)
-
-
-def counts(gpu: GpuSpec, request: Request, max_nodes: int) -> list[int]:
-    """The counts to look at: up to one node, then whole nodes."""
-    if request.count is not None:
-        return [request.count]
-    return [*range(1, gpu.gpus_per_node + 1), *(gpu.gpus_per_node * n for n in range(2, max_nodes + 1))]
 
 
 def _in_region(gpu: GpuSpec, constraints: Constraints, prices: Prices) -> bool:
@@ -149,7 +143,11 @@ def _nothing_fits(name: str, found: Sequence[Plan], constraints: Constraints) ->
     if not found:
         return f"no GPU type is left to search for {name}: allow more types or regions"
     tried = ", ".join(gpu.name for gpu in constraints.gpus)
-    return f"{name} fits on none of {tried} with up to {constraints.max_nodes} nodes: {found[-1].reasons[0]}"
+    return f"{name} fits on none of {tried} with up to {constraints.max_nodes} nodes: {_short(found[-1])}"
+
+
+def _short(found: Plan) -> str:
+    return f"on {found.count}x {found.gpu} {found.reasons[0]}"
 
 
 def _line(found: Plan) -> str:
