@@ -11,6 +11,9 @@ import pytest
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
+    HfHubHTTPError,
+    HTTPError,
+    LocalEntryNotFoundError,
     NotASafetensorsRepoError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -28,8 +31,16 @@ def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...,
     """Puts files and tensor headers, or an error, behind every repository."""
 
     def put(files: dict[str, Any] | Exception, tensors: dict[str, tuple[str, list[int]]] | None = None) -> None:
-        def download(repo: str, name: str, revision: str | None = None) -> str:
+        def answers(url: str, timeout: float) -> None:
+            assert url.endswith("config.json")
+            assert timeout < 10
+            if isinstance(files, Exception):
+                raise files
+
+        def download(repo: str, name: str, revision: str | None = None, local_files_only: bool = False) -> str:
             del repo, revision
+            if local_files_only:
+                raise LocalEntryNotFoundError(name)
             if isinstance(files, Exception):
                 raise files
             if name not in files:
@@ -45,6 +56,7 @@ def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...,
             found = {name: SimpleNamespace(dtype=dtype, shape=shape) for name, (dtype, shape) in tensors.items()}
             return SimpleNamespace(files_metadata={"model.safetensors": SimpleNamespace(tensors=found)})
 
+        monkeypatch.setattr(hub, "get_hf_file_metadata", answers)
         monkeypatch.setattr(hub, "hf_hub_download", download)
         monkeypatch.setattr(hub.HfApi, "get_safetensors_metadata", metadata)
 
@@ -74,7 +86,9 @@ class TestRepository:
             (RepositoryNotFoundError("none", response=RESPONSE), "does not exist or is private"),
             (RevisionNotFoundError("none", response=RESPONSE), "has no revision"),
             (EntryNotFoundError("none"), "has no config.json"),
-            (OSError("no route\nto host"), "cannot be read: no route"),
+            (OSError("no route\nto host"), "cannot be reached: go online"),
+            (HTTPError("no answer"), "cannot be reached: go online"),
+            (HfHubHTTPError("503\nbusy", response=RESPONSE), "cannot be read: 503"),
         ],
     )
     def test_failures_are_one_line(self, repository: Callable[..., None], error: Exception, message: str) -> None:
@@ -82,6 +96,24 @@ class TestRepository:
         with pytest.raises(InvalidInput, match=message) as caught:
             load_model("someone/tiny")
         assert "\n" not in str(caught.value)
+
+    def test_out_of_reach_the_cache_answers(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        def silent(url: str, timeout: float) -> None:
+            del url, timeout
+            raise HTTPError("no answer")
+
+        def cached(repo: str, name: str, revision: str | None = None, local_files_only: bool = False) -> str:
+            del repo, revision
+            assert local_files_only
+            if name != "config.json":
+                raise LocalEntryNotFoundError(name)
+            (tmp_path / name).write_text(json.dumps(TINY_CONFIG))
+            return str(tmp_path / name)
+
+        monkeypatch.setattr(hub, "get_hf_file_metadata", silent)
+        monkeypatch.setattr(hub, "hf_hub_download", cached)
+        model = load_model("someone/tiny")
+        assert (model.layers, model.exact) == (2, False)
 
     def test_near_names_are_suggested(self, repository: Callable[..., None]) -> None:
         repository(RepositoryNotFoundError("none", response=RESPONSE))

@@ -2,9 +2,11 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -85,3 +87,13 @@ def test_refused_in_one_line(hub: dict[str, str], repository: str, message: str)
     assert outcome.code == 2
     assert message in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_a_hub_out_of_reach_is_told_in_seconds(hub: dict[str, str]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        begun = time.monotonic()
+        outcome = ask(hub | {"HF_ENDPOINT": f"http://127.0.0.1:{unused.getsockname()[1]}"}, "good/other")
+    assert time.monotonic() - begun < 10
+    assert outcome.code == 2
+    assert outcome.err == "moestro: repository 'good/other' cannot be reached: go online or give a directory\n"
