@@ -57,15 +57,17 @@ class PriceEntry(_Strict):
     """USD an hour of one GPU; null where it is not offered so."""
 
     gpu: Text
-    on_demand: Positive | None
-    spot: Positive | None
+    on_demand: NotNegative | None
+    spot: NotNegative | None
+    regions: tuple[Text, ...] = ()
 
 
 class PriceFile(_Strict):
-    """prices.yaml."""
+    """prices.yaml, and what `moestro prices --live` writes."""
 
     source: Text
     date: date
+    label: Literal["measured", "illustrative"] = "illustrative"
     prices: tuple[PriceEntry, ...]
     free: tuple[Text, ...]
 
@@ -116,8 +118,11 @@ FILES: dict[str, type[BaseModel]] = {
 }
 
 
-def check(name: str, raw: object) -> BaseModel:
+def check(name: str, raw: object, where: str | None = None) -> BaseModel:
     """The parsed content of a catalog file, checked.
+
+    Args:
+        where: what the file is called in the message, where it is not the catalog's own.
 
     Raises:
         InvalidInput: the first mistake, with its place.
@@ -127,7 +132,7 @@ def check(name: str, raw: object) -> BaseModel:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"{name}: {place}: {first['msg']}") from None
+        raise InvalidInput(f"{where or name}: {place}: {first['msg']}") from None
 
 
 def check_all() -> None:

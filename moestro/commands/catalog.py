@@ -1,8 +1,12 @@
 """``moestro models``, ``moestro gpus`` and ``moestro prices``: what the catalog holds."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from moestro.planning.cost import Price
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -54,26 +58,54 @@ def gpus(json: Json = False) -> int:
     return _show(rows, json, hidden=("source",))
 
 
-def prices(json: Json = False) -> int:
-    """List the catalog's prices of one GPU an hour, dated; `moestro offers` asks the cloud."""
+def prices(
+    json: Json = False,
+    live: Annotated[str | None, typer.Option(help="Ask the offers of this cloud (spheron, sandbox).")] = None,
+    region: Annotated[list[str] | None, typer.Option(help="Offers of this region; may be repeated.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the list for `moestro plan --prices`.")] = None,
+) -> int:
+    """List prices of one GPU an hour, dated: the catalog's, or a cloud's offers of now."""
     from moestro.catalog import load_prices
+    from moestro.catalog.prices import write_prices
+
+    if live is None:
+        found = list(load_prices().values())
+    else:
+        from moestro.commands.live_prices import live_prices  # brings a cloud's client
+
+        found = live_prices(live, tuple(region or ()))
+    if save is not None:
+        write_prices(save, found)
+    code = _show([_price_row(one) for one in found], json)
+    if not json:
+        _tell_unpriced({one.gpu for one in found}, live, save)
+    return code
+
+
+def _price_row(price: "Price") -> dict[str, Any]:
     from moestro.planning.cost import spot_saving
 
-    rows = []
-    for price in load_prices().values():
-        saving = spot_saving(price) if price.on_demand else None
-        rows.append(
-            {
-                "gpu": price.gpu,
-                "on_demand_usd_per_hour": price.on_demand,
-                "spot_usd_per_hour": price.spot,
-                "spot_saves_percent": None if saving is None else round(saving * 100, 1),
-                "label": str(price.label),
-                "date": price.date,
-                "source": price.source,
-            }
-        )
-    return _show(rows, json)
+    saving = spot_saving(price) if price.on_demand else None
+    return {
+        "gpu": price.gpu,
+        "on_demand_usd_per_hour": price.on_demand,
+        "spot_usd_per_hour": price.spot,
+        "spot_saves_percent": None if saving is None else round(saving * 100, 1),
+        "label": str(price.label),
+        "date": price.date,
+        "source": price.source,
+    }
+
+
+def _tell_unpriced(priced: set[str], live: str | None, save: Path | None) -> None:
+    from moestro.catalog import gpus as known
+
+    if missing := [name for name in known() if name not in priced]:
+        print(f"No price known: {', '.join(missing)}.")
+    if live is None:
+        print("`moestro prices --live spheron --save FILE` asks the cloud; `moestro plan --prices FILE` uses the list.")
+    elif save is not None:
+        print(f"wrote {save}: use it with `moestro plan --prices {save}`")
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool, hidden: tuple[str, ...] = ()) -> int:

@@ -42,6 +42,7 @@ class PlanOptions:
     min_tokens_per_second: float | None = None
     max_p95_seconds: float | None = None
     measured: Path | None = None
+    prices: Path | None = None
     json: bool = False
     explain: bool = False
     compare: bool = False

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from moestro.catalog import decision_matrix, gpus, load_gpu, load_model, load_prices
+from moestro.catalog import decision_matrix, gpus, load_gpu, load_model, load_prices, read_prices
 from moestro.commands.options import AUTO, PlanOptions
 from moestro.errors import InvalidInput
 from moestro.planning.cost import SPOT, Prices
@@ -58,7 +58,8 @@ def answer_to(options: PlanOptions) -> Answer:
     if options.model is None:
         raise InvalidInput("name a model: a catalog name (`moestro models`), a repository id, or a directory")
     model, request = load_model(options.model), request_of(options)
-    desk = _Desk(model, load_prices(), _measured(options.measured))
+    prices = load_prices() if options.prices is None else read_prices(options.prices)
+    desk = _Desk(model, prices, _measured(options.measured))
     chosen = desk.cheapest(request, options) if options.searching else desk.plan(load_gpu(options.gpus[0]), request)
     if not options.compare and options.html is None:
         return Answer(model, chosen)

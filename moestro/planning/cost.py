@@ -81,7 +81,7 @@ def price_warnings(prices: Prices, gpu: str, purchase: str) -> tuple[str, ...]:
     """What to know before buying: a dearer spot, a purchase that is not offered, no price at all."""
     price = prices.get(gpu)
     if price is None:
-        return (f"no price of {gpu} is known: `moestro offers` asks the cloud",)
+        return (f"no price known of {gpu}: `moestro prices --live spheron --save FILE` asks, `--prices FILE` uses it",)
     if price.of(purchase) is None:
         return (f"{gpu} has no {purchase} price in the list of {price.date}",)
     if purchase == SPOT and price.on_demand is not None and price.spot is not None and price.spot > price.on_demand:

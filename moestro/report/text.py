@@ -7,7 +7,7 @@ from typing import Any
 from moestro.planning.plan import Plan
 from moestro.report.data import LEADER, launches
 from moestro.report.explain import Line
-from moestro.report.wording import UNKNOWN, command, count, gib, layout, machine, usd
+from moestro.report.wording import NO_PRICE, command, count, gib, layout, machine, usd
 
 _PIPE_WIDTH = 10_000
 _LABEL = 14
@@ -38,10 +38,10 @@ def plan_row(plan: Plan) -> tuple[str, ...]:
         layout(plan.layout),
         gib(max(memory.weights_gib_per_gpu)) if known else "",
         count(memory.kv_tokens) if known else "",
-        usd(cost.usd_per_hour),
-        usd(cost.usd_per_month, 0),
+        NO_PRICE if cost.usd_per_hour is None else usd(cost.usd_per_hour),
+        "" if cost.usd_per_month is None else usd(cost.usd_per_month, 0),
         count(plan.throughput_tokens_per_second) if memory.fits else "",
-        usd(cost.usd_per_million_tokens, 3) if memory.fits else "",
+        usd(cost.usd_per_million_tokens, 3) if memory.fits and cost.usd_per_million_tokens else "",
         "yes" if memory.fits else f"no: {plan.reasons[0]}",
     )
 
@@ -108,7 +108,7 @@ def _cache(plan: Plan) -> str:
 def _cost(plan: Plan) -> str:
     cost = plan.cost
     if cost.usd_per_hour is None:
-        return f"{UNKNOWN}: {cost.source}"
+        return f"{NO_PRICE}: see `moestro prices`"
     source = f"{cost.purchase}, {cost.labels['usd_per_hour']}; {cost.source}"
     return f"{usd(cost.usd_per_hour)} USD/h, {usd(cost.usd_per_month)} USD/month ({source})"
 

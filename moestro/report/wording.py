@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from moestro.planning.plan import Layout, Plan
 
 UNKNOWN = "unknown"
+NO_PRICE = "no price known"
 
 
 def gib(value: float) -> str:

@@ -50,7 +50,7 @@ class TestCost:
     def test_unknown_price_is_none_and_said(self) -> None:
         found = plan_catalog("deepseek-v3.2", "H200", Request(count=8))
         assert found.cost.usd_per_hour is None
-        assert any("no price of H200_SXM5" in warning for warning in found.warnings)
+        assert any("no price known of H200_SXM5" in warning for warning in found.warnings)
 
     def test_the_sandbox_is_free(self) -> None:
         assert cost_of(load_prices(), "cpu", 2, "on-demand", None).usd_per_hour == 0
