@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 
 from moestro.errors import Cancelled, DeadlineExceeded
 
-
 _NOTHING_SECONDS = 1e-6  # sums of floats miss a deadline by less than this
 
 
