@@ -82,7 +82,7 @@ class TestUpgrade:
             pair.configure(LOCAL | {"moe:engine": LOCAL["moe:engine"] | {"maxNumSeqs": 7}})
             pair.up()
         assert load.statuses
-        assert set(load.statuses) == {200}, load.statuses
+        assert set(load.statuses) == {200}, (load.statuses, load.refused)
         assert load.cut_streams == 0
         for name in ("local-0", "local-1"):
             unit = _host(pair, name).exec_run("systemctl show -p ExecStart moestro-engine-local.service")
@@ -97,6 +97,7 @@ class _Load:
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(2)]
         self.statuses: Counter[int] = Counter()
+        self.refused: list[str] = []
         self.cut_streams = 0
 
     def __enter__(self) -> "_Load":
@@ -112,15 +113,21 @@ class _Load:
 
     def _ask(self) -> None:
         while not self._over.is_set():
-            self.statuses[self._client.post("/v1/completions", json=PROMPT).status_code] += 1
+            reply = self._client.post("/v1/completions", json=PROMPT)
+            self._count(reply, reply.text)
             self._stream()
-            time.sleep(0.3)
+            time.sleep(1.0)  # vLLM loads on the same two cores
+
+    def _count(self, reply: httpx.Response, body: str) -> None:
+        self.statuses[reply.status_code] += 1
+        if reply.status_code != 200:
+            self.refused.append(f"{time.ctime()} {dict(reply.headers)} {body}")
 
     def _stream(self) -> None:
         body = PROMPT | {"stream": True, "max_tokens": 64}
         with self._client.stream("POST", "/v1/completions", json=body) as reply:
             lines = [line for line in reply.iter_lines() if line]
-        self.statuses[reply.status_code] += 1
+        self._count(reply, "".join(lines))
         reasons = [_reason(line) for line in lines if line.startswith("data: {")]
         if not lines or lines[-1] != "data: [DONE]" or "abort" in reasons:
             self.cut_streams += 1
