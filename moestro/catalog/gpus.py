@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 from moestro.catalog.files import load
-from moestro.catalog.names import plain, suggestion
+from moestro.catalog.names import nearest, plain
 from moestro.errors import InvalidInput
 from moestro.planning.gpu import GpuSpec
 from moestro.planning.plan import Label
@@ -42,5 +42,11 @@ def gpu(name: str) -> GpuSpec:
     """
     found = _index().get(plain(name))
     if found is None:
-        raise InvalidInput(f"GPU '{name}' is not in the catalog; {suggestion(name, gpus())}")
+        raise InvalidInput(f"GPU '{name}' is not in the catalog; {_suggestion(name)}")
     return found
+
+
+def _suggestion(name: str) -> str:
+    """The nearest name, compared by short names too: H300 is nearest to H200."""
+    close = nearest(name, _index(), cutoff=0.25)  # a short name with two wrong digits is still a guess
+    return f"did you mean '{_index()[close[0]].name}'?" if close else f"known are {', '.join(gpus())}"

@@ -20,6 +20,8 @@ def load_model(name: str) -> ModelSpec:
         InvalidInput: nothing of that name; the nearest catalog name is suggested.
         UnknownArchitecture: the configuration is not understood; bounds come from the file sizes.
     """
+    if not name.strip():
+        raise InvalidInput("the model's name is empty: name a catalog name (`moestro models`), repository or directory")
     found = models.find(name)
     if found is not None:
         return found
@@ -60,16 +62,20 @@ def read_header(path: Path) -> list[Tensor]:
     """The tensors that a safetensors file says it holds; the weights are not read.
 
     Raises:
-        InvalidInput: the file is no safetensors file.
+        InvalidInput: the file cannot be read or is no safetensors file.
     """
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        if not 2 <= size <= _LARGEST_HEADER:
-            raise InvalidInput(f"{path} is no safetensors file: its header would be {size} bytes")
-        try:
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if not 2 <= size <= _LARGEST_HEADER:
+                raise InvalidInput(f"{path} is no safetensors file: its header would be {size} bytes")
             header = json.loads(file.read(size))
-        except ValueError:
-            raise InvalidInput(f"{path} is no safetensors file: its header is no JSON") from None
-    return [
-        Tensor(name, str(one["dtype"]), tuple(one["shape"])) for name, one in header.items() if name != "__metadata__"
-    ]
+        return [
+            Tensor(name, str(one["dtype"]), tuple(map(int, one["shape"])))
+            for name, one in header.items()
+            if name != "__metadata__"
+        ]
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InvalidInput(f"{path} is no safetensors file: its header describes no tensors") from None

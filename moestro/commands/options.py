@@ -57,5 +57,6 @@ class PlanOptions:
 
     @property
     def searching(self) -> bool:
-        """Whether the planner chooses the GPU type."""
-        return len(self.gpus) != 1 or self.gpus[0] == AUTO
+        """Whether the planner chooses among GPU types or by what a plan costs and gives."""
+        limits = (self.max_price, self.min_tokens_per_second, self.max_p95_seconds)
+        return len(self.gpus) != 1 or self.gpus[0] == AUTO or any(limit is not None for limit in limits)

@@ -75,7 +75,10 @@ def write_choice(path: Path, plan: Plan) -> str:
         path.write_text(after, encoding="utf-8")
     except OSError as error:
         raise InvalidInput(f"stack file {path} cannot be written: {error.strerror}") from None
-    return f"pinned {what} in {path}"
+    unknown = (
+        "" if plan.cost.usd_per_hour is not None else "; its price is not known here, the order keeps to the budget"
+    )
+    return f"pinned {what} in {path}{unknown}"
 
 
 def _settings(config: dict[str, Any], automatic: bool) -> Settings:

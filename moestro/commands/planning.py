@@ -5,7 +5,7 @@ from pathlib import Path
 
 from moestro.catalog import decision_matrix, gpus, load_gpu, load_model, load_prices, read_prices
 from moestro.commands.options import AUTO, PlanOptions
-from moestro.errors import InvalidInput
+from moestro.errors import InvalidInput, NothingFits
 from moestro.planning.cost import SPOT, Prices
 from moestro.planning.gpu import CPU, GpuSpec
 from moestro.planning.model import ModelSpec
@@ -60,10 +60,10 @@ def answer_to(options: PlanOptions) -> Answer:
     model, request = load_model(options.model), request_of(options)
     prices = load_prices() if options.prices is None else read_prices(options.prices)
     desk = _Desk(model, prices, _measured(options.measured))
-    chosen = desk.cheapest(request, options) if options.searching else desk.plan(load_gpu(options.gpus[0]), request)
+    chosen = desk.chosen(request, options) if options.searching else desk.plan(load_gpu(options.gpus[0]), request)
     if not options.compare and options.html is None:
         return Answer(model, chosen)
-    others = tuple(desk.on(gpu, request) for gpu in _types(options))
+    others = tuple(desk.on(gpu, request) for gpu in _compared(options))
     drawn = [chosen, *(one for one in others if one.gpu != chosen.gpu)]
     return Answer(model, chosen, others, tuple(desk.on_spot(one, request) for one in drawn if desk.has_spot(one)))
 
@@ -99,8 +99,25 @@ class _Desk:
     def plan(self, gpu: GpuSpec, request: Request, explain: bool = True) -> Plan:
         return plan(self.model, gpu, request, self.prices, decision_matrix(), explain, self.measured)
 
-    def cheapest(self, request: Request, options: PlanOptions) -> Plan:
-        limits = Constraints(_types(options), options.regions, options.spot, options.most_nodes, options.max_price)
+    def chosen(self, request: Request, options: PlanOptions) -> Plan:
+        """The cheapest. For a program that reads JSON there is a plan even where none fits."""
+        try:
+            return self._cheapest(request, options)
+        except NothingFits as error:
+            types = _searched(options)
+            if not options.json or not types:
+                raise
+            return replace(self.plan(types[-1], request), reasons=(str(error),))
+
+    def _cheapest(self, request: Request, options: PlanOptions) -> Plan:
+        limits = Constraints(
+            _searched(options),
+            options.regions,
+            options.spot,
+            options.most_nodes,
+            options.max_price,
+            unpriced=options.pin is not None,  # the order has the stack's limit again
+        )
         target = Target(options.min_tokens_per_second, options.max_p95_seconds)
         models, matrix = [self.model], decision_matrix()
         return search(models, request, limits, self.prices, matrix, target, self.measured, limit=1)[0]
@@ -129,11 +146,19 @@ def _measured(path: Path | None) -> tuple[Measured, ...]:
     return load_measured(path)
 
 
-def _types(options: PlanOptions) -> tuple[GpuSpec, ...]:
+def _searched(options: PlanOptions) -> tuple[GpuSpec, ...]:
     """The GPU types that were named, or all of the catalog but the sandbox's CPU."""
-    named = [load_gpu(name) for name in options.gpus if name != AUTO]
-    if len(named) > 1 or (named and not options.compare and options.html is None):
-        return tuple(named)
+    named = tuple(load_gpu(name) for name in options.gpus if name != AUTO)
+    return named or _every_type()
+
+
+def _compared(options: PlanOptions) -> tuple[GpuSpec, ...]:
+    """The GPU types to draw side by side: those that were named where there are several."""
+    named = _searched(options)
+    return named if len(named) > 1 else _every_type()
+
+
+def _every_type() -> tuple[GpuSpec, ...]:
     return tuple(gpu for gpu in gpus().values() if gpu.name != CPU)
 
 

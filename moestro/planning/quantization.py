@@ -5,14 +5,17 @@ Storage formulas: the safetensors layouts of each method (packed integers, one s
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from moestro.errors import InvalidInput
+from moestro.planning.fields import Fields
 
 METHODS = "fp8, compressed-tensors, modelopt, awq, gptq, mxfp4"
+WHERE = "config.json: quantization_config"
+_LARGEST_GROUP = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,18 @@ BF16 = Quantization()
 @lru_cache(maxsize=65536)
 def _names(pattern: str, module: str) -> bool:
     if pattern.startswith("re:"):
-        return re.match(pattern[3:], module) is not None
+        return _compiled(pattern[3:]).match(module) is not None
     if "*" in pattern:
         return fnmatch.fnmatchcase(module, pattern)
     return module == pattern or module.startswith(pattern + ".") or f".{pattern}." in f".{module}."
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise InvalidInput(f"{WHERE}: pattern {pattern!r} is no regular expression ({error})") from None
 
 
 def parse(config: Mapping[str, Any]) -> Quantization:
@@ -75,68 +86,81 @@ def parse(config: Mapping[str, Any]) -> Quantization:
     raw = config.get("quantization_config") or config.get("compression_config")
     if not raw:
         return BF16
-    if not isinstance(raw, Mapping):
-        raise InvalidInput(f"quantization_config {raw!r} is not an object: take config.json from the repository")
-    method = str(raw.get("quant_method") or raw.get("producer", {}).get("name") or "")
+    own = _object(raw, WHERE)
+    producer = own.get("producer")
+    method = str(own.get("quant_method") or (producer.get("name") if isinstance(producer, Mapping) else "") or "")
     parsers = {"fp8": _fp8, "compressed-tensors": _compressed, "modelopt": _modelopt, "modelopt_fp4": _modelopt}
     parsers |= {"awq": _int4, "gptq": _int4, "mxfp4": _mxfp4}
     if method not in parsers:
         raise InvalidInput(f"quantization_config.quant_method '{method}' is not understood: known are {METHODS}")
-    return parsers[method](method, raw)
+    return parsers[method](method, Fields(own, WHERE))
 
 
-def _patterns(*lists: Any) -> tuple[str, ...]:
-    return tuple(str(pattern) for one in lists if isinstance(one, Sequence) for pattern in one)
+def _object(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"{where} is {value!r}, not an object: take config.json from the repository")
+    return value
 
 
-def _fp8(method: str, raw: Mapping[str, Any]) -> Quantization:
-    ignored = _patterns(raw.get("modules_to_not_convert"), raw.get("ignored_layers"))
-    block = raw.get("weight_block_size")
-    if block:
-        return Quantization(method, "fp8-block", 0, (int(block[0]), int(block[1])), ignored)
-    return Quantization(method, "fp8-tensor", ignored=ignored)
+def _patterns(fields: Fields, *names: str) -> tuple[str, ...]:
+    return tuple(str(pattern) for name in names for pattern in fields.items(name))
 
 
-def _compressed(method: str, raw: Mapping[str, Any]) -> Quantization:
-    groups = list((raw.get("config_groups") or {}).values())
-    weights = (groups[0].get("weights") or {}) if groups else {}
-    bits, kind = weights.get("num_bits"), weights.get("type")
-    group = int(weights.get("group_size") or 0)
-    ignored = _patterns(raw.get("ignore"))
+def _block(fields: Fields, name: str) -> tuple[int, int] | None:
+    """Rows and columns that share a scale."""
+    sizes = fields.items(name)
+    if not sizes:
+        return None
+    if len(sizes) != 2 or not all(isinstance(size, int) and 0 < size <= _LARGEST_GROUP for size in sizes):
+        raise InvalidInput(f"{WHERE}: {name} is {sizes!r}, not two sizes such as [128, 128]")
+    return sizes[0], sizes[1]
+
+
+def _fp8(method: str, fields: Fields) -> Quantization:
+    ignored = _patterns(fields, "modules_to_not_convert", "ignored_layers")
+    block = _block(fields, "weight_block_size")
+    return Quantization(method, "fp8-block" if block else "fp8-tensor", 0, block or (0, 0), ignored)
+
+
+def _compressed(method: str, fields: Fields) -> Quantization:
+    groups = [*_object(fields.raw.get("config_groups"), f"{WHERE}.config_groups").values()]
+    first = _object(groups[0], f"{WHERE}.config_groups") if groups else {}
+    weights = Fields(_object(first.get("weights") or {}, f"{WHERE}.config_groups.weights"), WHERE)
+    bits, kind, strategy = weights.raw.get("num_bits"), weights.text("type"), weights.text("strategy")
+    group = weights.integer("group_size", default=0, least=-1, most=_LARGEST_GROUP)
+    ignored = _patterns(fields, "ignore")
     if kind == "float" and bits == 8:
-        block = weights.get("block_structure")
-        if weights.get("strategy") == "block" and block:
-            return Quantization(method, "fp8-block", 0, (int(block[0]), int(block[1])), ignored)
-        return Quantization(
-            method, "fp8-tensor" if weights.get("strategy") == "tensor" else "fp8-channel", 0, (0, 0), ignored
-        )
+        block = _block(weights, "block_structure") if strategy == "block" else None
+        scheme = "fp8-block" if block else "fp8-tensor" if strategy == "tensor" else "fp8-channel"
+        return Quantization(method, scheme, 0, block or (0, 0), ignored)
     if kind == "float" and bits == 4:
         return Quantization(method, "nvfp4", group or 16, ignored=ignored)
     if kind == "int" and bits in (4, 8):
-        asymmetric = weights.get("symmetric") is False
-        return Quantization(method, f"int{bits}", group, (0, 0), ignored, asymmetric)
+        return Quantization(method, f"int{bits}", max(group, 0), (0, 0), ignored, weights.raw.get("symmetric") is False)
     raise InvalidInput(f"quantization_config weights of {bits} bits and type '{kind}' are not understood: {METHODS}")
 
 
-def _modelopt(_: str, raw: Mapping[str, Any]) -> Quantization:
-    inner = raw.get("quantization") or raw
-    algorithm = str(inner.get("quant_algo", ""))
-    ignored = _patterns(inner.get("exclude_modules"), inner.get("ignore"))
+def _modelopt(_: str, fields: Fields) -> Quantization:
+    inner = fields.raw.get("quantization")
+    own = fields if inner is None else Fields(_object(inner, f"{WHERE}.quantization"), WHERE)
+    algorithm = own.text("quant_algo")
+    ignored = _patterns(own, "exclude_modules", "ignore")
     if algorithm == "NVFP4":
-        return Quantization("modelopt", "nvfp4", int(inner.get("group_size") or 16), ignored=ignored)
+        group = own.integer("group_size", default=16, most=_LARGEST_GROUP)
+        return Quantization("modelopt", "nvfp4", group, ignored=ignored)
     if algorithm == "FP8":
         return Quantization("modelopt", "fp8-tensor", ignored=ignored)
     raise InvalidInput(f"quantization_config.quant_algo '{algorithm}' is not understood: known are FP8, NVFP4")
 
 
-def _int4(method: str, raw: Mapping[str, Any]) -> Quantization:
-    bits = raw.get("bits", 4)
+def _int4(method: str, fields: Fields) -> Quantization:
+    bits = fields.raw.get("bits", 4)
     if bits not in (4, 8):
         raise InvalidInput(f"quantization_config.bits {bits!r} is not understood: {method} has 4 or 8")
-    group = int(raw.get("group_size") or raw.get("q_group_size") or 128)
-    ignored = (*_patterns(raw.get("modules_to_not_convert")), "lm_head")
+    group = fields.integer("group_size", "q_group_size", default=128, least=-1, most=_LARGEST_GROUP)
+    ignored = (*_patterns(fields, "modules_to_not_convert"), "lm_head")
     return Quantization(method, f"int{bits}", max(group, 0), (0, 0), ignored, True)
 
 
-def _mxfp4(method: str, raw: Mapping[str, Any]) -> Quantization:
-    return Quantization(method, "mxfp4", 32, ignored=_patterns(raw.get("modules_to_not_convert")))
+def _mxfp4(method: str, fields: Fields) -> Quantization:
+    return Quantization(method, "mxfp4", 32, ignored=_patterns(fields, "modules_to_not_convert"))

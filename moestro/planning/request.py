@@ -1,5 +1,6 @@
 """What is asked of the planner, checked: every impossible value is refused in one line."""
 
+import re
 from dataclasses import dataclass, field
 
 from moestro.errors import InvalidInput
@@ -9,6 +10,7 @@ from moestro.planning.layout import ANY, Wanted
 from moestro.planning.model import ModelSpec
 
 LARGEST_COUNT = 1024
+_VERSION = re.compile(r"\d+\.\d+\.\d+(?:\.?(?:post|rc)\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ def check(request: Request, model: ModelSpec) -> None:
         raise InvalidInput(f"purchase '{request.purchase}' is not known: choose '{ON_DEMAND}' or '{SPOT}'")
     if request.engine not in ("vllm", "sglang"):
         raise InvalidInput(f"engine '{request.engine}' is not known: choose 'vllm' or 'sglang'")
+    if request.engine_version is not None and not _VERSION.fullmatch(request.engine_version):
+        raise InvalidInput(f"engine_version '{request.engine_version}' is not of the form 0.33.0")
     _check_product(request)
     element_bytes(request.kv_cache_dtype)
 

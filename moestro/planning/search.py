@@ -19,13 +19,19 @@ _UNPRICED = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """What may be rented. Prices are USD an hour of the whole replica."""
+    """What may be rented. Prices are USD an hour of the whole replica.
+
+    Attributes:
+        unpriced: whether a plan without a known price may stand where none of a known price is within the budget;
+            for those who check the budget again when they order.
+    """
 
     gpus: tuple[GpuSpec, ...]
     regions: tuple[str, ...] = ()
     spot: bool = False
     max_nodes: int = 4
     max_usd_per_hour: float | None = None
+    unpriced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ def search(
         NothingFits: nothing holds the load; the line says what is short.
         InvalidInput: nothing reaches the target or stays in the budget; the line says what would.
     """
+    _check(constraints, target)
     found = [one for model in models for one in _plans(model, request, constraints, prices, matrix, measured)]
     name = models[0].name if len(models) == 1 else models[0].family
     fitting = [one for one in found if one.memory.fits]
@@ -75,12 +82,26 @@ def search(
         raise InvalidInput(f"no plan of {name} reaches the target; the fastest is {_line(best)}")
     reaching.sort(key=_order)
     affordable = [one for one in reaching if _within(one, constraints.max_usd_per_hour)]
+    if not affordable and constraints.unpriced:
+        affordable = [one for one in reaching if one.cost.usd_per_hour is None]
     if not affordable:
         raise InvalidInput(
-            f"no plan of {name} costs at most ${constraints.max_usd_per_hour}/h; the cheapest is {_line(reaching[0])}"
+            f"no plan of {name} is known to cost at most ${constraints.max_usd_per_hour:g}/h; "
+            f"the cheapest is {_line(reaching[0])}"
         )
     best_plans = _best_of_each(affordable)[:limit]
     return [_in_full(one, models, request, constraints, prices, matrix, measured) for one in best_plans]
+
+
+def _check(constraints: Constraints, target: Target) -> None:
+    limits = {
+        "max_price": constraints.max_usd_per_hour,
+        "min_tokens_per_second": target.tokens_per_second,
+        "max_p95_seconds": target.p95_seconds,
+    }
+    for name, value in limits.items():
+        if value is not None and not 0 < value < _UNPRICED:
+            raise InvalidInput(f"{name} {value} makes no sense: give a number above 0")
 
 
 def _plans(

@@ -11,6 +11,7 @@ from moestro.planning.quantization import parse as parse_quantization
 from moestro.planning.tensors import OTHER, Tensor, exact_classes
 from moestro.planning.weights import EXPERTS, weight_classes
 
+_DTYPES = ("bfloat16", "float16", "float32", "auto")
 # what a ModelSpec takes over from its Shape
 _SHARED = ("model_type", "layers", "hidden", "vocabulary", "max_context", "attention", "experts", "dense_width")
 
@@ -45,10 +46,10 @@ def spec_from_config(
     facts.setdefault("tokenizer_mode", _tokenizer_mode(shape))
     return ModelSpec(
         name=name,
-        architecture=next(iter(config.get("architectures") or text.get("architectures") or ["?"])),
+        architecture=str(next(iter(Fields(config).items("architectures") or Fields(text).items("architectures")), "?")),
         weights=classes,
         quantization=quantization,
-        dtype=str(text.get("torch_dtype") or text.get("dtype") or config.get("torch_dtype") or "bfloat16"),
+        dtype=_dtype(text, config),
         parameters=parameters,
         active_parameters=active,
         mtp_layers=mtp_layers(text),
@@ -64,6 +65,15 @@ def _shape(config: Mapping[str, Any], tensors: Sequence[Tensor] | None) -> shape
     except UnknownArchitecture as error:
         total = sum(tensor.bytes for tensor in tensors or ()) or None
         raise UnknownArchitecture(error.field, error.value, total) from None
+
+
+def _dtype(text: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The dtype of what is not quantized; the engine loads all of these in two bytes (float32 as float16)."""
+    given = text.get("torch_dtype") or text.get("dtype") or config.get("torch_dtype") or config.get("dtype")
+    name = str(given or "bfloat16").removeprefix("torch.")
+    if name not in _DTYPES:
+        raise InvalidInput(f"config.json: torch_dtype is {given!r}, not one of {', '.join(_DTYPES)}")
+    return name
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

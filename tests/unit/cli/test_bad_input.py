@@ -28,6 +28,17 @@ CASES = {
         "8",
     ),
     "unwritable report": (("mixtral-8x7b", "--gpu", "H100", "--html", "/nowhere/x.html"), "cannot be written"),
+    "unknown GPU of an own name": (("mixtral-8x7b", "--gpu", "H999"), "did you mean 'H"),
+    "empty model": (("", "--gpu", "H100"), "the model's name is empty"),
+    "zero tensor parallelism": (("mixtral-8x7b", "--gpu", "H100", "--tp", "0"), "tp 0 is below 1"),
+    "no utilization": (("mixtral-8x7b", "--gpu", "H100", "--gpu-memory-utilization", "nan"), "nan is not from 0.1"),
+    "unknown cache dtype": (("mixtral-8x7b", "--gpu", "H100", "--kv-cache-dtype", "foo"), "'foo' is not known"),
+    "no version": (("mixtral-8x7b", "--gpu", "H100", "--engine-version", "new"), "'new' is not of the form 0.33.0"),
+    "old version": (("mixtral-8x7b", "--gpu", "H100", "--engine-version", "0.6.0"), "older than 0.12.0"),
+    "huge count": (("mixtral-8x7b", "--gpu", "H100", "--count", "9" * 30), "choose from 1 to 1024"),
+    "negative price": (("mixtral-8x7b", "--max-price", "-5"), "max_price -5.0 makes no sense"),
+    "price that is no number": (("mixtral-8x7b", "--max-price", "nan"), "max_price nan makes no sense"),
+    "negative target": (("mixtral-8x7b", "--min-tokens-per-second", "-3"), "min_tokens_per_second -3.0 makes"),
     "missing stack file": (("--pin", "/nowhere/Pulumi.x.yaml"), "cannot be read"),
 }
 
@@ -48,6 +59,24 @@ def test_one_line_and_code_2(name: str, shell: Shell) -> None:
         ({"hidden_size": -4}, "hidden_size is -4"),
         ({"num_hidden_layers": "many"}, "num_hidden_layers"),
         ({"num_local_experts": 10**9}, "num_local_experts"),
+        ({"num_hidden_layers": -3}, "num_hidden_layers is -3"),
+        ({"hidden_size": "x"}, "hidden_size is 'x'"),
+        ({"hidden_size": 4096.5}, "hidden_size is 4096.5"),
+        ({"num_local_experts": 0}, "num_local_experts is 0"),
+        ({"num_experts_per_tok": 99}, "99 is more than the 8 experts"),
+        ({"vocab_size": 10**30}, "vocab_size"),
+        ({"model_type": None}, "model_type"),
+        ({"model_type": ["mixtral"]}, "model_type"),
+        ({"quantization_config": "fp8"}, "quantization_config"),
+        ({"quantization_config": {"quant_method": "fp8", "weight_block_size": 128}}, "weight_block_size"),
+        ({"quantization_config": {"quant_method": "fp8", "weight_block_size": [0, "x"]}}, "weight_block_size"),
+        ({"quantization_config": {"quant_method": "awq", "group_size": "big"}}, "group_size"),
+        ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": []}}, "config_groups"),
+        ({"quantization_config": {"quant_method": "modelopt", "quantization": "FP8"}}, "quantization"),
+        ({"architectures": 5}, "architectures"),
+        ({"vision_config": {"hidden_size": -1}}, "hidden_size"),
+        ({"layer_types": [{}]}, "layer_types"),
+        ({"torch_dtype": "float64"}, "torch_dtype"),
     ],
 )
 def test_absurd_configuration(change: dict[str, object], message: str, shell: Shell, directory: Path) -> None:
@@ -96,3 +125,15 @@ def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m moestro.cli models | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, check=False)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x01", b"\xff" * 64, (3).to_bytes(8, "little") + b"[1]", (8).to_bytes(8, "little") + b'{"a": 1}'],
+)
+def test_files_that_are_no_safetensors(content: bytes, shell: Shell, directory: Path) -> None:
+    (directory / "model.safetensors").write_bytes(content)
+    outcome = shell("plan", directory, "--gpu", "H100")
+    assert outcome.code == 2
+    assert "is no safetensors file" in outcome.err
+    assert outcome.err.count("\n") == 1

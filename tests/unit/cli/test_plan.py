@@ -1,8 +1,12 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from moestro.declaration import plan_for
+from moestro.settings import parse_settings
 from tests.unit.cli.running import Shell
 
 A100 = ("plan", "mixtral-8x22b-fp8", "--gpu", "A100_80G_PCIE", "--count", "4", "--context", "16384")
@@ -91,6 +95,21 @@ class TestOptions:
         named = ("--gpu", "H100_PCIE", "--gpu", "B200_SXM6")
         data = json.loads(shell("plan", "mixtral-8x7b-fp8", *named, "--context", "8192", "--json").out)
         assert data["gpu"] == "H100_PCIE"
+
+    def test_limits_hold_for_a_single_type_too(self, shell: Shell) -> None:
+        dear = shell("plan", "deepseek-v3.2", "--gpu", "B200", "--max-price", "3")
+        assert (dear.code, "the cheapest is 8x B200_SXM6 at $59.44/h" in dear.err) == (2, True)
+        slow = shell("plan", "mixtral-8x7b-fp8", "--gpu", "H100_PCIE", "--min-tokens-per-second", "1e7")
+        assert (slow.code, "the fastest is" in slow.err) == (2, True)
+        fast = ("--min-tokens-per-second", "5000", "--context", "4096", "--json")
+        data = json.loads(shell("plan", "mixtral-8x7b-fp8", "--gpu", "H100_PCIE", *fast).out)
+        assert data["throughput"]["tokens_per_second"] >= 5000
+
+    def test_json_of_a_search_that_finds_nothing(self, shell: Shell) -> None:
+        outcome = shell("plan", "kimi-k2", "--gpu", "L40S", "--gpu", "A100", "--max-nodes", "1", "--json")
+        data = json.loads(outcome.out)
+        assert (outcome.code, data["memory"]["fits"], data["launch"]["argv"]) == (3, False, [])
+        assert "fits on none of L40S_PCIE, A100_80G_PCIE" in data["reasons"][0]
 
 
 class TestText:
@@ -193,10 +212,36 @@ config:
         stack = tmp_path / "Pulumi.x.yaml"
         stack.write_text(self.STACK.replace("name: spheron", "name: spheron\n    maxUsdPerHour: 0.5"))
         before = stack.read_text()
-        outcome = shell("plan", "--pin", stack)
+        outcome = shell("plan", "--pin", stack, "--gpu", "A100_80G_PCIE", "--gpu", "B200_SXM6")
         assert outcome.code == 2
         assert "$1.07/h" in outcome.err
         assert stack.read_text() == before
+
+    def test_an_unknown_price_stands_where_no_known_one_is_in_the_budget(self, shell: Shell, tmp_path: Path) -> None:
+        stack = tmp_path / "Pulumi.x.yaml"
+        stack.write_text(self.STACK.replace("name: spheron", "name: spheron\n    maxUsdPerHour: 0.5"))
+        outcome = shell("plan", "--pin", stack, "--gpu", "A100_80G_PCIE", "--gpu", "H200_SXM5")
+        assert outcome.code == 0
+        assert "pinned 1x H200_SXM5" in outcome.out
+        assert "its price is not known here" in outcome.out
+
+    @pytest.mark.parametrize("name", ["deepseek-prod", "mixtral-dev", "local"])
+    def test_every_stack_of_the_checkout_can_be_pinned(self, name: str, shell: Shell, tmp_path: Path) -> None:
+        text = (Path(__file__).parents[3] / "stacks" / f"Pulumi.{name}.yaml").read_text()
+        kept = [line for line in text.splitlines() if not line.strip().startswith(("count:", "purchase:"))]
+        stack = tmp_path / f"Pulumi.{name}.yaml"
+        stack.write_text(re.sub(r"(?m)^    type: \w+$", "    type: auto", "\n".join(kept) + "\n"))
+        assert "type: auto" in stack.read_text()
+        if name == "local":
+            replaced = stack.read_text().replace("cache:tiny-mixtral", "RedHatAI/Mixtral-8x22B-Instruct-v0.1-FP8")
+            stack.write_text(replaced.replace("name: sandbox", "name: spheron"))
+        outcome = shell("plan", "--pin", stack)
+        assert outcome.code == 0, outcome.err
+        config = yaml.safe_load(stack.read_text())["config"]
+        settings = parse_settings({key: json.dumps(value) for key, value in config.items()})
+        assert settings.gpu.count in (1, 2, 4, 8)
+        found = plan_for(settings)
+        assert (found.gpu, found.count, found.memory.fits) == (settings.gpu.type, settings.gpu.count, True)
 
     def test_mistakes_of_the_stack_are_named(self, shell: Shell, tmp_path: Path) -> None:
         stack = tmp_path / "Pulumi.x.yaml"
