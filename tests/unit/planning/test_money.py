@@ -98,7 +98,7 @@ class TestSearch:
         assert (with_spot.cost.usd_per_hour or 0) < (without.cost.usd_per_hour or 0)
 
     def test_impossible_budget_says_what_the_cheapest_costs(self) -> None:
-        with pytest.raises(InvalidInput, match=r"costs at most \$5.0/h; the cheapest is .* at \$\d") as caught:
+        with pytest.raises(InvalidInput, match=r"is known to cost at most \$5/h; the cheapest is .* at \$\d") as caught:
             search(
                 [load_model("deepseek-v3.2")],
                 Request(context=32768),
