@@ -54,7 +54,9 @@ class Quantization:
 
     def covers(self, module: str) -> bool:
         """Whether ``module`` (such as ``model.layers.3.mlp.experts.0.up_proj``) is quantized."""
-        return self.scheme != "bf16" and not any(_names(pattern, module) for pattern in self.ignored)
+        if self.scheme == "bf16" or (self.scheme == "mxfp4" and ".experts." not in f".{module}."):
+            return False  # vLLM's MXFP4 is of experts alone (``quantization/mxfp4.py``)
+        return not any(_names(pattern, module) for pattern in self.ignored)
 
 
 BF16 = Quantization()
@@ -65,7 +67,7 @@ def _names(pattern: str, module: str) -> bool:
     if pattern.startswith("re:"):
         return _compiled(pattern[3:]).match(module) is not None
     if "*" in pattern:
-        return fnmatch.fnmatchcase(module, pattern)
+        return fnmatch.fnmatchcase(module, pattern) or fnmatch.fnmatchcase(module, pattern + ".*")
     return module == pattern or module.startswith(pattern + ".") or f".{pattern}." in f".{module}."
 
 

@@ -6,7 +6,7 @@ from moestro.errors import InvalidInput
 from moestro.planning.fields import Fields, UnknownArchitecture
 from moestro.planning.model import Attention, AttentionKind, Experts
 
-MLA_TYPES = ("deepseek_v3", "deepseek_v32", "kimi_k2")
+MLA_TYPES = ("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2")
 DEEPSEEK_TYPES = (*MLA_TYPES, "glm4_moe")
 QWEN_MOE = ("qwen2_moe", "qwen3_moe")
 MIXTRAL_LIKE = ("mixtral", "minimax_m2", "gpt_oss")

@@ -111,6 +111,17 @@ class TestQuantization:
         assert not found.covers("model.layers.0.mlp.up_proj")
         assert found.covers("model.layers.3.mlp.up_proj")
 
+    def test_a_pattern_takes_in_what_is_below_it(self) -> None:
+        raw = {"quant_method": "fp8", "modules_to_not_convert": ["model.layers.*.self_attn"]}
+        found = parse_quantization({"quantization_config": raw})
+        assert not found.covers("model.layers.3.self_attn.q_proj")
+        assert found.covers("model.layers.3.self_attn2.q_proj")
+
+    def test_mxfp4_is_of_experts_alone(self) -> None:
+        found = parse_quantization({"quantization_config": {"quant_method": "mxfp4"}})
+        assert found.covers("model.layers.3.mlp.experts.0.gate_proj")
+        assert not found.covers("model.layers.3.self_attn.o_proj")
+
     def test_unknown_method_is_named(self) -> None:
         with pytest.raises(InvalidInput, match="quant_method 'zip' is not understood"):
             parse_quantization({"quantization_config": {"quant_method": "zip"}})
