@@ -102,10 +102,11 @@ class Configuration(_Row):
 
 
 class CostRow(_Row):
-    """A row of the seed's cost table: illustrative figures of a whole replica."""
+    """A row of the seed's cost table: illustrative figures of a whole replica; ``also`` of the same architecture."""
 
     setup: str
     checkpoint: str
+    also: tuple[str, ...] = ()
     gpu: str
     count: Count
     on_demand: Usd
@@ -122,6 +123,7 @@ class PricingRow(_Row):
     gpu: str
     on_demand: Usd
     spot: Usd | None
+    saving_percent: float | None
     best_for: str
 
 
@@ -262,9 +264,3 @@ class Checklist(_Row):
 def checklist() -> Checklist:
     """The whole file, checked."""
     return Checklist.model_validate(load("checklist.yaml"))
-
-
-def illustrative(checkpoint: str, gpu: str, count: int) -> CostRow | None:
-    """The seed's illustrative row for this checkpoint on these GPUs, where it has one."""
-    rows = checklist().costs
-    return next((one for one in rows if (one.checkpoint, one.gpu, one.count) == (checkpoint, gpu, count)), None)

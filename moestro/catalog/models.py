@@ -41,9 +41,14 @@ def _index() -> dict[str, str]:
     return index
 
 
+def canonical(name: str) -> str | None:
+    """The catalog's name of a catalog name, alias or repository id, whatever its case; None where there is none."""
+    return _index().get(plain(name))
+
+
 def find(name: str) -> ModelSpec | None:
     """The model of this catalog name, alias or repository id, whatever its case; None where there is none."""
-    found = _index().get(plain(name))
+    found = canonical(name)
     return None if found is None else _model(found)
 
 

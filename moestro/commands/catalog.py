@@ -78,6 +78,10 @@ def prices(
         write_prices(save, found)
     code = _show([_price_row(one) for one in found], json)
     if not json:
+        from moestro.catalog.seed import spot_use
+
+        use = spot_use()
+        print(f"Spot is for {', '.join(use.on_spot)}; on-demand for {', '.join(use.on_demand)} (the seed).")
         _tell_unpriced({one.gpu for one in found}, live, save)
     return code
 

@@ -87,7 +87,16 @@ def _settings(config: dict[str, Any], automatic: bool) -> Settings:
     if automatic:
         sandbox = isinstance(read.get("moe:cloud"), dict) and read["moe:cloud"].get("name") == "sandbox"
         read["moe:gpu"] = {**read["moe:gpu"], "type": "cpu" if sandbox else _STAND_IN}
-    return parse_settings({key: json.dumps(value) for key, value in read.items()})
+    try:
+        return parse_settings({key: _as_pulumi_gives(value) for key, value in read.items()})
+    except InvalidInput as error:
+        title, *mistakes = (line.strip() for line in str(error).splitlines())
+        raise InvalidInput(f"{title} {'; '.join(mistakes)}") from None
+
+
+def _as_pulumi_gives(value: Any) -> str:
+    """A text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _model(model: ModelSettings) -> str:

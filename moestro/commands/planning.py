@@ -164,7 +164,7 @@ def _every_type() -> tuple[GpuSpec, ...]:
 
 def _say(answer: Answer, options: PlanOptions) -> None:
     if options.html is not None:
-        print(_write_html(answer, options.html))
+        print(_write_html(answer, options.html, model_path(options, answer)))
     elif options.json:
         import json
 
@@ -174,7 +174,7 @@ def _say(answer: Answer, options: PlanOptions) -> None:
     elif options.compare:
         _print_comparison(answer)
     elif options.explain:
-        _print_arithmetic(answer)
+        _print_arithmetic(answer, model_path(options, answer))
     else:
         from moestro.report.text import plan_text
 
@@ -198,18 +198,19 @@ def _print_comparison(answer: Answer) -> None:
     show("* estimated by a roofline. Prices: " + ("; ".join(sources) or "none known"))
 
 
-def _print_arithmetic(answer: Answer) -> None:
+def _print_arithmetic(answer: Answer, path: str) -> None:
     from moestro.report.explain import explain
-    from moestro.report.text import lines_table, plan_text, show
+    from moestro.report.text import checks_table, lines_table, plan_text, show
 
-    show(lines_table(explain(answer.chosen, answer.model)), plan_text(answer.chosen))
+    chosen = answer.chosen
+    show(lines_table(explain(chosen, answer.model)), checks_table(chosen), plan_text(chosen, path))
 
 
-def _write_html(answer: Answer, path: Path) -> str:
+def _write_html(answer: Answer, path: Path, model: str) -> str:
     from moestro.report.html import render
     from moestro.report.page import page
 
-    text = render(page(answer.chosen, answer.model, answer.others, answer.spot))
+    text = render(page(answer.chosen, answer.model, answer.others, answer.spot, model))
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

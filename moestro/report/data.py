@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from moestro.planning.plan import Layout, Memory, Plan
+from moestro.catalog.seed import illustrative, spot_use
+from moestro.planning.plan import Label, Layout, Memory, Plan
+from moestro.report.checks import checks
 from moestro.serving.launch import Endpoint, Launch, Node
 from moestro.serving.render import render
 
@@ -36,9 +38,21 @@ def plan_data(plan: Plan, model_path: str | None = None) -> dict[str, Any]:
             "p95_seconds": plan.p95_seconds,
             "label": plan.throughput_label,
         },
+        "seed": seed_data(plan),
         "reasons": list(plan.reasons),
         "warnings": list(plan.warnings),
         "rejected": [{"layout": layout_data(one.layout), "reason": one.reason} for one in plan.rejected],
+    }
+
+
+def seed_data(plan: Plan) -> dict[str, Any]:
+    """What the seed has to say: its figures for this very setup, what it puts on spot, its checklist for this plan."""
+    figures, use = illustrative(plan.model, plan.gpu, plan.count), spot_use()
+    return {
+        "illustrative": None if figures is None else figures._asdict() | {"label": Label.ILLUSTRATIVE},
+        "use_spot_for": list(use.on_spot),
+        "use_on_demand_for": list(use.on_demand),
+        "checklist": [one._asdict() for one in checks(plan)],
     }
 
 

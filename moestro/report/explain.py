@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from moestro.catalog.gpus import gpu as load_gpu
 from moestro.planning.memory import SEED_FACTOR, weights_parts
 from moestro.planning.model import ModelSpec
 from moestro.planning.plan import Label, MemoryPart, Plan
@@ -31,7 +32,9 @@ def _budget(plan: Plan) -> Iterator[Line]:
         yield Line("budget", "weights + overhead + cache", gib(memory.usable_gib_per_gpu), Label.DERIVED, "the plan")
         return
     total = memory.total_gib_per_gpu
-    yield Line("memory", f"one {plan.gpu}", gib(total), Label.MEASURED, "cudaMemGetInfo, catalog/gpus.yaml")
+    yield Line(
+        "memory", f"one {plan.gpu}", gib(total), load_gpu(plan.gpu).memory_label, "cudaMemGetInfo, catalog/gpus.yaml"
+    )
     formula = f"{total:.2f} × {utilization:g}"
     yield Line("usable", formula, gib(memory.usable_gib_per_gpu), Label.DERIVED, "--gpu-memory-utilization")
 
@@ -94,9 +97,13 @@ def _money(plan: Plan) -> Iterator[Line]:
         return
     hour, month = f"{usd(cost.usd_per_hour)} USD", f"{usd(cost.usd_per_month)} USD"
     yield Line(
-        "an hour", f"{plan.count} GPUs, {cost.purchase}", hour, Label.DERIVED, cost.source or "catalog/prices.yaml"
+        "an hour",
+        f"{plan.count} GPUs, {cost.purchase}",
+        hour,
+        cost.labels["usd_per_hour"],
+        cost.source or "catalog/prices.yaml",
     )
-    yield Line("a month", f"{usd(cost.usd_per_hour)} × 730 h", month, Label.DERIVED, "730 hours a month")
+    yield Line("a month", f"{usd(cost.usd_per_hour)} × 730 h", month, cost.labels["usd_per_month"], "730 hours a month")
     if plan.throughput_tokens_per_second is None:
         return
     label = plan.throughput_label or Label.ESTIMATED

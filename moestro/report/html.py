@@ -8,6 +8,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from moestro.report.charts import Bar, Point, cost_scatter, memory_bars
+from moestro.report.checks import Check
 from moestro.report.explain import Line
 
 
@@ -37,6 +38,7 @@ class Page:
     arithmetic: Sequence[Line] = ()
     reasons: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    checks: Sequence[Check] = ()
     rejected: Sequence[tuple[str, str]] = ()
     launch: str = ""
     footer: str = ""

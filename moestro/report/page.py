@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from moestro.catalog.seed import illustrative
 from moestro.planning.model import ModelSpec
-from moestro.planning.plan import Plan
+from moestro.planning.plan import Label, Plan
 from moestro.planning.weights import EXPERTS
 from moestro.report.charts import Bar, Point, Segment
+from moestro.report.checks import checks
 from moestro.report.data import launches
 from moestro.report.explain import explain
 from moestro.report.html import Figure, Page
@@ -14,12 +16,19 @@ from moestro.report.text import plan_row
 from moestro.report.wording import UNKNOWN, command, count, layout, machine, short_count, usd
 
 
-def page(plan: Plan, model: ModelSpec, others: Sequence[Plan], spot: Sequence[Plan] = ()) -> Page:
+def page(
+    plan: Plan,
+    model: ModelSpec,
+    others: Sequence[Plan],
+    spot: Sequence[Plan] = (),
+    model_path: str | None = None,
+) -> Page:
     """The page of ``plan``, with the plans of other GPUs beside it.
 
     Args:
         others: the plans on other GPUs (``plan`` itself may be among them), fitting or not.
         spot: plans bought on the spot market, for the scatter.
+        model_path: what the engine is pointed at, where that is not the repository.
     """
     compared = [plan, *(one for one in others if one.gpu != plan.gpu)]
     refused = [one for one in compared if _refused(one)]
@@ -38,10 +47,17 @@ def page(plan: Plan, model: ModelSpec, others: Sequence[Plan], spot: Sequence[Pl
         refused=[(one.gpu, one.reasons[0]) for one in refused],
         reasons=plan.reasons,
         warnings=plan.warnings,
+        checks=checks(plan) if plan.memory.fits else (),
         rejected=[(layout(one.layout), one.reason) for one in plan.rejected],
-        launch="\n\n".join(command(one.argv, one.env) for one in launches(plan)) if plan.memory.fits else "",
+        launch="\n\n".join(command(one.argv, one.env) for one in launches(plan, model_path))
+        if plan.memory.fits
+        else "",
         footer=_footer(plan, model),
     )
+
+
+def _launch(plan: Plan, model_path: str | None) -> str:
+    return "\n\n".join(command(one.argv, one.env) for one in launches(plan, model_path))
 
 
 def _summary(plan: Plan) -> str:
@@ -64,6 +80,8 @@ def _figures(plan: Plan) -> list[Figure]:
     if cost.usd_per_million_tokens is not None:
         price, label = usd(cost.usd_per_million_tokens), cost.labels["usd_per_million_tokens"]
         figures.append(Figure("USD per million tokens", price, label))
+    if quoted := illustrative(plan.model, plan.gpu, plan.count):
+        figures.append(Figure("tokens per second, the seed", count(quoted.tokens_per_second), Label.ILLUSTRATIVE))
     return figures
 
 

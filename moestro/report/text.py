@@ -4,7 +4,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from moestro.catalog.seed import Illustrative, illustrative, spot_use
+from moestro.planning.cost import SPOT
 from moestro.planning.plan import Plan
+from moestro.report.checks import checks
 from moestro.report.data import LEADER, launches
 from moestro.report.explain import Line
 from moestro.report.wording import NO_PRICE, command, count, gib, layout, machine, usd
@@ -52,6 +55,11 @@ def lines_table(lines: Iterable[Line]) -> Any:
     return table(("what", "how", "figure", "label", "source"), rows, right=(2,))
 
 
+def checks_table(plan: Plan) -> Any:
+    """The seed's checklist for this plan."""
+    return table(("before production", "state", "how"), [(one.item, one.state, one.detail) for one in checks(plan)])
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = (), title: str = "") -> Any:
     """A rich table; ``right`` names the columns with figures."""
     from rich import box
@@ -93,6 +101,11 @@ def _fields(plan: Plan) -> list[tuple[str, str]]:
     if plan.throughput_tokens_per_second is not None:
         speed = f"{count(plan.throughput_tokens_per_second)} output tokens/s ({plan.throughput_label})"
         fields.append(("throughput", speed + _per_million(cost.usd_per_million_tokens) + _latency(plan)))
+    if figures := illustrative(plan.model, plan.gpu, plan.count):
+        fields.append(("the seed", _quoted(figures)))
+    if cost.purchase == SPOT:
+        use = spot_use()
+        fields.append(("spot is for", f"{', '.join(use.on_spot)}; not for {', '.join(use.on_demand)} (the seed)"))
     if memory.seed_rule_gb is not None:
         rule = f"{memory.seed_rule_gb:,.0f} GB for the whole model without KV cache ({labels['seed_rule_gb']})"
         fields.append(("rule of thumb", f"parameters × bytes × 1.15 = {rule}"))
@@ -111,6 +124,11 @@ def _cost(plan: Plan) -> str:
         return f"{NO_PRICE}: see `moestro prices`"
     source = f"{cost.purchase}, {cost.labels['usd_per_hour']}; {cost.source}"
     return f"{usd(cost.usd_per_hour)} USD/h, {usd(cost.usd_per_month)} USD/month ({source})"
+
+
+def _quoted(figures: Illustrative) -> str:
+    money = f"{usd(figures.usd_per_million_tokens, 3)} USD per million {figures.purchase}"
+    return f"{count(figures.tokens_per_second)} output tokens/s, {money} (illustrative)"
 
 
 def _per_million(value: float | None) -> str:

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import pytest
 
 from moestro.catalog import decision_matrix, gpus, load_gpu, load_model, load_prices
-from moestro.catalog.checklist import checklist, illustrative
+from moestro.catalog.checklist import checklist
 from moestro.catalog.files import load
 from moestro.catalog.measured import load_measured
 from moestro.catalog.models import entries, family
 from moestro.catalog.schema import check, check_all
+from moestro.catalog.seed import checklist_items, illustrative, spot_use
 from moestro.catalog.sources import read_header
 from moestro.errors import InvalidInput
 from moestro.planning.fields import UnknownArchitecture
@@ -56,6 +57,12 @@ class TestFiles:
         assert row is not None
         assert row.tokens_per_second == 8000
         assert illustrative("deepseek-v3.2", "H200_SXM5", 8) is None
+        assert illustrative("deepseek-ai/DeepSeek-V3.2-Speciale", "B200_SXM6", 8) == row
+        assert illustrative("./somewhere", "B200_SXM6", 8) is None
+
+    def test_what_is_read_without_the_schema_is_what_the_schema_reads(self) -> None:
+        assert spot_use() == (checklist().spot.use_spot_for, checklist().spot.use_on_demand_for)
+        assert [one._asdict() for one in checklist_items()] == [one.model_dump() for one in checklist().checklist]
 
     def test_the_seeds_models_and_precisions_are_there(self) -> None:
         precisions = {name: {model.precision for model in family(name)} for name in ("mixtral-8x22b", "kimi-k2")}

@@ -238,7 +238,8 @@ config:
         outcome = shell("plan", "--pin", stack)
         assert outcome.code == 0, outcome.err
         config = yaml.safe_load(stack.read_text())["config"]
-        settings = parse_settings({key: json.dumps(value) for key, value in config.items()})
+        given = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+        settings = parse_settings(given)
         assert settings.gpu.count in (1, 2, 4, 8)
         found = plan_for(settings)
         assert (found.gpu, found.count, found.memory.fits) == (settings.gpu.type, settings.gpu.count, True)
@@ -249,6 +250,7 @@ config:
         outcome = shell("plan", "--pin", stack)
         assert outcome.code == 2
         assert "did you mean 'context'?" in outcome.err
+        assert outcome.err.count("\n") == 1
 
 
 class TestMeasured:

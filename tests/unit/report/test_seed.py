@@ -23,14 +23,17 @@ def test_every_difference_is_explained(printed: dict[str, Table]) -> None:
 @pytest.mark.parametrize(
     ("title", "rows"),
     [
-        ("The models", 15),
+        ("The models", 20),
         ("Bytes per parameter", 4),
         ("Weights, GB", 15),
         ("Smallest GPU configuration at FP8", 5),
         ("Decision matrix", 4),
-        ("GPU configurations", 18),
-        ("GPU prices, USD an hour of one GPU", 8),
+        ("GPU configurations", 24),
+        ("GPU prices, USD an hour of one GPU", 11),
         ("What to watch", 6),
+        ("Spot or on-demand", 2),
+        ("Best conditions", 5),
+        ("Production checklist", 8),
     ],
 )
 def test_no_row_of_the_seed_is_missing(printed: dict[str, Table], title: str, rows: int) -> None:
@@ -49,8 +52,14 @@ def test_decision_matrix_is_followed(printed: dict[str, Table]) -> None:
 
 
 def test_what_cannot_be_is_said(printed: dict[str, Table]) -> None:
-    maverick = row(printed["Smallest GPU configuration at FP8"], "Llama 4 Maverick")
+    maverick = row(printed["Smallest GPU configuration at FP8"], "Llama 4 Maverick (400B)")
     assert "does not fit" in maverick[-1]
-    dense = row(printed["Cost per token"], "Llama 3 70B dense, 1x H100 PCIe: tokens/s")
+    dense = row(printed["Cost per token"], "Llama 3 70B dense, 1x H100_PCIE: tokens/s")
     assert dense[2] == "does not fit"
     assert "dearer" in row(printed["GPU prices, USD an hour of one GPU"], "A100_80G_PCIE: spot saves")[-1]
+
+
+def test_alerts_and_corrections_are_there(printed: dict[str, Table]) -> None:
+    assert row(printed["What to watch"], "VRAM used")[1:3] == ("85-92%", ">95%")
+    assert any("--dtype fp8" in cells[0] for cells in printed["Corrections"].rows)
+    assert "batch inference" in row(printed["Spot or on-demand"], "spot")[1]
