@@ -1,4 +1,4 @@
-"""Figures that `moestro bench` has measured, from the JSON file it writes."""
+"""Measured figures, from a JSON file."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any
 from moestro.errors import InvalidInput
 from moestro.planning.plan import Layout
 from moestro.planning.throughput import Measured
+
+_FORM = "docs/planner.md shows the form of --measured"
 
 
 def load_measured(path: Path) -> tuple[Measured, ...]:
@@ -19,9 +21,11 @@ def load_measured(path: Path) -> tuple[Measured, ...]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path} cannot be read as JSON ({error}): name a file that `moestro bench` wrote") from None
+        raise InvalidInput(
+            f"{path} cannot be read as JSON ({error}): see moestro/catalog/measured.py for its form"
+        ) from None
     if not isinstance(raw, list):
-        raise InvalidInput(f"{path} holds no list of results: name a file that `moestro bench` wrote")
+        raise InvalidInput(f"{path} holds no list of results: {_FORM}")
     return tuple(_result(path, number, one) for number, one in enumerate(raw))
 
 
@@ -40,6 +44,4 @@ def _result(path: Path, number: int, raw: Any) -> Measured:
             date=str(raw["date"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"{path}: result {number} is no benchmark result ({error!r}): run `moestro bench` again"
-        ) from None
+        raise InvalidInput(f"{path}: result {number} is no benchmark result ({error!r}): {_FORM}") from None

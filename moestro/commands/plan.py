@@ -40,7 +40,7 @@ def plan(
     min_tokens_per_second: Annotated[float | None, typer.Option(help="Output of the replica, at least.")] = None,
     max_p95_seconds: Annotated[float | None, typer.Option(help="p95 of a request, at most.")] = None,
     prices: Annotated[Path | None, typer.Option(help="A price list of `moestro prices --live`.")] = None,
-    measured: Annotated[Path | None, typer.Option(help="Results that `moestro bench` wrote.")] = None,
+    measured: Annotated[Path | None, typer.Option(help="Measured rates, in JSON.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the arithmetic with its sources.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Put the GPU types side by side.")] = False,
