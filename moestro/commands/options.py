@@ -57,6 +57,7 @@ class PlanOptions:
 
     @property
     def searching(self) -> bool:
-        """Whether the planner chooses among GPU types or by what a plan costs and gives."""
+        """Whether the planner chooses among GPU types or by what a plan costs and gives, and where."""
         limits = (self.max_price, self.min_tokens_per_second, self.max_p95_seconds)
-        return len(self.gpus) != 1 or self.gpus[0] == AUTO or any(limit is not None for limit in limits)
+        limited = bool(self.regions) or any(limit is not None for limit in limits)
+        return limited or len(self.gpus) != 1 or self.gpus[0] == AUTO

@@ -61,11 +61,21 @@ def answer_to(options: PlanOptions) -> Answer:
     prices = load_prices() if options.prices is None else read_prices(options.prices)
     desk = _Desk(model, prices, _measured(options.measured))
     chosen = desk.chosen(request, options) if options.searching else desk.plan(load_gpu(options.gpus[0]), request)
+    chosen = _with_regions(chosen, options.regions, prices)
     if not options.compare and options.html is None:
         return Answer(model, chosen)
     others = tuple(desk.on(gpu, request) for gpu in _compared(options))
     drawn = [chosen, *(one for one in others if one.gpu != chosen.gpu)]
     return Answer(model, chosen, others, tuple(desk.on_spot(one, request) for one in drawn if desk.has_spot(one)))
+
+
+def _with_regions(chosen: Plan, regions: tuple[str, ...], prices: Prices) -> Plan:
+    """The plan, saying so where nothing is known of the regions that were asked for."""
+    price = prices.get(chosen.gpu)
+    if not regions or (price is not None and price.regions):
+        return chosen
+    unknown = f"whether {', '.join(regions)} has {chosen.gpu} is not known here: `moestro prices --live` asks the cloud"
+    return replace(chosen, warnings=(*chosen.warnings, unknown))
 
 
 def request_of(options: PlanOptions) -> Request:

@@ -105,6 +105,10 @@ class TestOptions:
         data = json.loads(shell("plan", "mixtral-8x7b-fp8", "--gpu", "H100_PCIE", *fast).out)
         assert data["throughput"]["tokens_per_second"] >= 5000
 
+    def test_regions_of_which_nothing_is_known_are_told(self, shell: Shell) -> None:
+        data = json.loads(shell("plan", "mixtral-8x7b-fp8", "--region", "Iceland 1", "--json").out)
+        assert any("whether Iceland 1 has A100_80G_PCIE is not known" in one for one in data["warnings"])
+
     def test_json_of_a_search_that_finds_nothing(self, shell: Shell) -> None:
         outcome = shell("plan", "kimi-k2", "--gpu", "L40S", "--gpu", "A100", "--max-nodes", "1", "--json")
         data = json.loads(outcome.out)
