@@ -1,8 +1,28 @@
 # shellcheck shell=bash
 # Docker: the one that runs, else the system's own started, else Debian's installed and started by hand.
 
+INOTIFY_INSTANCES=1024
+
 setup_docker() {
-    step "Docker" docker_engine
+    step "Docker" docker_ready
+}
+
+docker_ready() {
+    docker_engine
+    room_for_hosts
+}
+
+# A host's systemd, dbus and logind hold about 8 inotify instances. The kernel's usual limit of 128 is reached with 16
+# hosts, and then services of the next one fail at boot, its sshd among them.
+room_for_hosts() {
+    local limit="${1:-/proc/sys/fs/inotify/max_user_instances}"
+    [ -r "$limit" ] && [ "$(cat "$limit")" -lt "$INOTIFY_INSTANCES" ] || return 0
+    if [ -w "$limit" ]; then
+        note "raising fs.inotify.max_user_instances from $(cat "$limit") to $INOTIFY_INSTANCES, until the next boot"
+        echo "$INOTIFY_INSTANCES" >"$limit"
+    else
+        note "more than 16 hosts at once need 'sudo sysctl fs.inotify.max_user_instances=$INOTIFY_INSTANCES'"
+    fi
 }
 
 docker_engine() {

@@ -155,3 +155,18 @@ def test_an_unknown_part_or_kind_is_refused_with_the_choice(tmp_path: Path) -> N
         69,
         "there is no kind of test 'slow': choose from lint unit contract integration e2e",
     )
+
+
+class TestRoomForHosts:
+    def room(self, tmp_path: Path, limit: str) -> tuple[str, str]:
+        file = tmp_path / "max_user_instances"
+        file.write_text(limit)
+        return bash(f'room_for_hosts "{file}"', tmp_path, sources="docker").stderr, file.read_text().strip()
+
+    def test_a_low_limit_is_raised_and_said(self, tmp_path: Path) -> None:
+        said, limit = self.room(tmp_path, "128")
+        assert "raising fs.inotify.max_user_instances from 128 to 1024" in said
+        assert limit == "1024"
+
+    def test_a_higher_one_stays(self, tmp_path: Path) -> None:
+        assert self.room(tmp_path, "65536") == ("", "65536")
