@@ -171,7 +171,9 @@ class _Upload:
 
     def _failure(self, channel: paramiko.Channel, error: Exception) -> HostError:
         said = str(error) or type(error).__name__
-        if channel.closed or isinstance(error, TimeoutError):
+        # A dying connection ends the stream (EOFError) shortly before Paramiko marks the channel as closed; what the
+        # server itself objects to, a full disk above all, arrives as an OSError on a channel that stays open.
+        if channel.closed or isinstance(error, EOFError | TimeoutError | paramiko.SSHException):
             return ConnectionLost(f"{self.host}: the upload was interrupted ({said})")
         return HostError(f"{self.host}: the upload to {self.staging} failed ({said}); is the disk full?")
 

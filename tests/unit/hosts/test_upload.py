@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import paramiko
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,3 +119,22 @@ class TestUploadTree:
         with pytest.raises(CommandFailed):
             upload_tree(host, local_tree(tmp_path), "/remote", FakeClock().wait())
         assert len(host.commands) == 1
+
+
+class TestFailure:
+    @pytest.mark.parametrize("error", [EOFError(), TimeoutError("timed out"), paramiko.SSHException("dropped")])
+    def test_the_end_of_the_stream_is_a_lost_connection_before_the_channel_is_marked(self, error: Exception) -> None:
+        assert isinstance(self.failure(error, closed=False), ConnectionLost)
+
+    def test_anything_on_a_closed_channel_is_a_lost_connection(self) -> None:
+        assert isinstance(self.failure(OSError("Socket is closed"), closed=True), ConnectionLost)
+
+    def test_what_the_server_objects_to_is_not(self) -> None:
+        failure = self.failure(OSError("Failure"), closed=False)
+        assert not isinstance(failure, ConnectionLost)
+        assert "(Failure); is the disk full?" in str(failure)
+
+    def failure(self, error: Exception, closed: bool) -> HostError:
+        channel = paramiko.Channel(0)
+        channel.closed = closed
+        return upload._Upload(FakeHost(lambda _: ""), {}, "/remote", FakeClock().wait())._failure(channel, error)
