@@ -3,7 +3,7 @@
 from moestro.errors import HostError
 from moestro.hosts.facts import Facts
 from moestro.hosts.steps import Command, Reason, Step, nothing
-from moestro.hosts.steps.packages import apt_install
+from moestro.hosts.steps.packages import apt_install, dpkg
 
 MINIMUM_BRANCH = 580  # NVIDIA, CUDA 13.0 release notes, table of minimum driver versions
 INSTALL_SECONDS = 2400.0
@@ -56,8 +56,8 @@ def _script(facts: Facts) -> str:
     # A driver from NVIDIA's own installer would shadow the packages.
     lines = "if [ -x /usr/bin/nvidia-uninstall ]; then /usr/bin/nvidia-uninstall --silent || true; fi\n"
     if facts.os_id == "ubuntu" and not facts.has("cuda-keyring"):
-        return lines + apt_install(_ubuntu_packages(facts)) + _services(facts)
-    return lines + _nvidia_repository(facts) + apt_install(_nvidia_packages(facts)) + _services(facts)
+        return lines + apt_install(facts, _ubuntu_packages(facts)) + _services(facts)
+    return lines + _nvidia_repository(facts) + apt_install(facts, _nvidia_packages(facts)) + _services(facts)
 
 
 def _ubuntu_packages(facts: Facts) -> list[str]:
@@ -80,8 +80,9 @@ def _nvidia_repository(facts: Facts) -> str:
     arch = {"aarch64": "sbsa"}.get(facts.arch, facts.arch)
     url = f"{_NVIDIA_REPOSITORY}/{system}/{arch}/cuda-keyring_1.1-1_all.deb"
     return (
-        apt_install(["ca-certificates", "curl"]) + f"curl -fsSL --retry 3 -o /tmp/cuda-keyring.deb {url}\n"
-        "dpkg -i /tmp/cuda-keyring.deb\nrm -f /tmp/cuda-keyring.deb\n"
+        apt_install(facts, ["ca-certificates", "curl"])
+        + f"curl -fsSL --retry 3 -o /tmp/cuda-keyring.deb {url}\n{dpkg('-i /tmp/cuda-keyring.deb')}"
+        + "rm -f /tmp/cuda-keyring.deb\n"
     )
 
 

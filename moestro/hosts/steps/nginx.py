@@ -37,7 +37,7 @@ def install_nginx(facts: Facts) -> Step:
     if not missing:
         return nothing("nginx", Reason.PRESENT, facts.packages["nginx"])
     commands = (
-        Command(apt_install(missing), f"install {', '.join(missing)}", INSTALL_SECONDS, detached=True),
+        Command(apt_install(facts, missing), f"install {', '.join(missing)}", INSTALL_SECONDS, detached=True),
         quiet_stock_site(),
     )
     return Step("nginx", commands)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from moestro.errors import HostError
 from moestro.hosts.facts import Facts
 from moestro.hosts.steps.nginx import GatewayLook, as_wanted, install_nginx, parse_look
 
@@ -20,6 +21,7 @@ FACTS = Facts(
     disk_free_gib=10,
     virtualization="docker",
     boot_id="x",
+    packages={"curl": "7.88.1"},
 )
 RELEASE = {"nginx.conf": "events {}"}
 
@@ -32,6 +34,10 @@ class TestInstall:
         assert first.detached
         assert "install logrotate nginx" in first.script
         assert "/etc/nginx/sites-enabled/default" in second.script
+
+    def test_a_host_without_debian_packages_is_named(self) -> None:
+        with pytest.raises(HostError, match=r"no Debian packages, and logrotate, nginx must"):
+            install_nginx(replace(FACTS, packages={}))
 
     def test_a_host_that_has_both_is_left_alone(self) -> None:
         step = install_nginx(replace(FACTS, packages={"nginx": "1.22.1", "logrotate": "3"}))
