@@ -33,6 +33,7 @@ class Link:
         self._transport: paramiko.Transport | None = None
         self._opening = threading.BoundedSemaphore(1)
         self._slots = threading.BoundedSemaphore(CHANNELS_PER_CONNECTION)
+        self._counting = threading.Lock()
         self._in_use = 0
 
     def ensure_open(self, wait: Wait) -> paramiko.Transport:
@@ -49,7 +50,7 @@ class Link:
     def channel(self, wait: Wait) -> Iterator[paramiko.Channel]:
         """A session channel on which nothing has been started yet."""
         _acquire(self._slots, wait)
-        self._in_use += 1
+        self._count(1)
         try:
             channel = self._open_channel(wait)
             try:
@@ -57,7 +58,7 @@ class Link:
             finally:
                 close_quietly(channel)
         finally:
-            self._in_use -= 1
+            self._count(-1)
             self._slots.release()
 
     @property
@@ -70,6 +71,10 @@ class Link:
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._in_use += change
 
     def _open_channel(self, wait: Wait) -> paramiko.Channel:
         patience = wait.monotonic() + BUSY_SECONDS

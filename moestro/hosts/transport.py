@@ -151,6 +151,8 @@ def _negotiated(
     )
     try:
         transport.start_client(timeout=HANDSHAKE_TIMEOUT_SECONDS)
+        if not transport.initial_kex_done:  # Paramiko only stops waiting
+            raise paramiko.SSHException(f"it did not end within {HANDSHAKE_TIMEOUT_SECONDS:.0f} s")
     except IncompatiblePeer as error:
         transport.close()
         if pinned is None:
@@ -229,10 +231,15 @@ def _private_key(connection: HostConnection) -> paramiko.PKey:
 
 def _log_in(connection: HostConnection, transport: paramiko.Transport, key: paramiko.PKey) -> None:
     try:
-        transport.auth_publickey(connection.user, key)
-    except paramiko.AuthenticationException:
-        if transport.is_active():
-            raise _LoginRefused(f"the host refuses our key for user {connection.user!r}") from None
-        raise _NotYet("the connection was closed during the login") from None
+        asked_besides = transport.auth_publickey(connection.user, key)
+    except paramiko.AuthenticationException as error:
+        if not transport.is_active():
+            raise _NotYet("the connection was closed during the login") from None
+        if "timeout" in str(error).lower():
+            raise _NotYet(f"the login was not answered within {AUTH_TIMEOUT_SECONDS:.0f} s") from None
+        raise _LoginRefused(f"the host refuses our key for user {connection.user!r}") from None
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise _NotYet(f"the login was interrupted ({error})") from None
+    if asked_besides:
+        wanted = ", ".join(asked_besides)
+        raise _LoginRefused(f"the host asks user {connection.user!r} for more than a key ({wanted})")

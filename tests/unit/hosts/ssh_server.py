@@ -39,6 +39,9 @@ class SshServer:
     refuse_logins: int = 0  # how many logins fail before they succeed
     drop_during_command: int = 0  # how many commands are cut off right after they began
     dead_connections: int = 0  # how many connections are closed before the banner
+    stalled_exchanges: int = 0  # how many connections begin a key exchange that never ends
+    unanswered_logins: int = 0  # how many logins get no answer
+    asks_besides: str = ""  # what else than a key is needed to log in
     more_host_keys: list[paramiko.PKey] = field(default_factory=list)
     most_sessions: int = 1000
     sessions: int = 0
@@ -91,7 +94,10 @@ class SshServer:
             return
         if self.banner_delays:
             time.sleep(self.banner_delays.pop(0))
-        transport = paramiko.Transport(client)
+        transport = _ServerTransport(client)
+        if self.stalled_exchanges > 0:
+            self.stalled_exchanges -= 1
+            transport.says_only_its_first_message = True
         for key in [self.host_key, *self.more_host_keys]:
             transport.add_server_key(key)
         self.transports.append(transport)
@@ -99,16 +105,42 @@ class SshServer:
             transport.start_server(server=_Session(self, transport))
 
 
+class _ServerTransport(paramiko.Transport):
+    """Starts a command after it was answered that it will run, as OpenSSH does: it may end at once."""
+
+    says_only_its_first_message = False
+
+    def __init__(self, client: socket.socket) -> None:
+        super().__init__(client)
+        self.to_start: list[threading.Thread] = []
+        self.said = 0
+
+    def _send_message(self, data: paramiko.Message) -> None:
+        self.said += 1
+        if self.said == 1 or not self.says_only_its_first_message:
+            super()._send_message(data)
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)
+        while threading.current_thread() is self and self.to_start:
+            self.to_start.pop().start()
+
+
 class _Session(paramiko.ServerInterface):
-    def __init__(self, server: SshServer, transport: paramiko.Transport) -> None:
+    def __init__(self, server: SshServer, transport: _ServerTransport) -> None:
         self.server, self.transport = server, transport
 
     def get_allowed_auths(self, username: str) -> str:
         del username
-        return "publickey"
+        return self.server.asks_besides or "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         self.server.logins.append(username)
+        if self.server.unanswered_logins > 0:
+            self.server.unanswered_logins -= 1
+            self.transport.says_only_its_first_message = True
+        if self.server.asks_besides:
+            return paramiko.AUTH_PARTIALLY_SUCCESSFUL
         if self.server.refuse_logins > 0:
             self.server.refuse_logins -= 1
             return paramiko.AUTH_FAILED
@@ -123,7 +155,8 @@ class _Session(paramiko.ServerInterface):
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self.server.commands.append(command.decode())
-        threading.Thread(target=self._execute, args=(channel, command.decode()), daemon=True).start()
+        work = threading.Thread(target=self._execute, args=(channel, command.decode()), daemon=True)
+        self.transport.to_start.append(work)
         return True
 
     def _execute(self, channel: paramiko.Channel, command: str) -> None:

@@ -73,6 +73,31 @@ class TestOpenTransport:
             open_transport(server.connection(), FakeClock().wait(60, told.append)).close()
         assert "no SSH banner" in told[0]
 
+    def test_tries_again_where_a_key_exchange_never_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(transport, "HANDSHAKE_TIMEOUT_SECONDS", 0.3)
+        told: list[str] = []
+        with SshServer(stalled_exchanges=2) as server:
+            learn_host_key("127.0.0.1", server.port, FakeClock().wait(60, told.append))
+            monkeypatch.setattr(transport, "HANDSHAKE_TIMEOUT_SECONDS", 20.0)
+            open_transport(server.connection(), FakeClock().wait(60)).close()
+        assert "the key exchange failed (it did not end within 0 s)" in told[0]
+
+    def test_a_login_that_is_not_answered_is_no_refusal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(transport, "AUTH_TIMEOUT_SECONDS", 0.3)
+        monkeypatch.setattr(transport, "LOGIN_GRACE_SECONDS", 0.0)
+        told: list[str] = []
+        with SshServer(unanswered_logins=1) as server:
+            open_transport(server.connection(), FakeClock().wait(60, told.append)).close()
+            assert server.logins == ["root"] * 2
+        assert "the login was not answered" in told[0]
+
+    def test_a_host_that_asks_for_more_than_a_key_is_named(self) -> None:
+        with (
+            SshServer(asks_besides="password") as server,
+            pytest.raises(HostLoginRefused, match=r"more .*password"),
+        ):
+            open_transport(server.connection(), FakeClock().wait(600))
+
     def test_gives_a_refused_key_a_grace_because_cloud_init_may_be_late(self) -> None:
         with SshServer(refuse_logins=3) as server:
             open_transport(server.connection(), FakeClock().wait(600)).close()
