@@ -7,6 +7,7 @@ Commands are Bash lines and run as root (``sudo -n`` for other users). They are 
 secrets travel through ``input`` or :meth:`Host.write` alone.
 """
 
+import re
 import shlex
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,6 +28,12 @@ TIMED_OUT = 124  # the exit status of coreutils' timeout
 _KILL_AFTER_SECONDS = 5
 _ANSWER_GRACE_SECONDS = 15.0  # the host itself ends the command; this much later it counts as not answering
 _NO_SUCH_FILE = 66
+# Not any line of sudo's: "unable to resolve host" is printed beside whatever the command itself said.
+_SUDO_REFUSES = re.compile(
+    r"^sudo: (a password is required|a terminal is required|no tty present|sorry, )|is not in the sudoers file"
+    r"|^Sorry, user ",
+    re.MULTILINE,
+)
 _SHOWN_COMMAND = 160
 _SHOWN_OUTPUT = 2000
 
@@ -170,7 +177,7 @@ class Host:
         output = (completed.stderr.strip() or completed.stdout.strip())[-_SHOWN_OUTPUT:]
         if completed.exit_code == TIMED_OUT:
             reason = f"did not end within {timeout:.0f} s"
-        elif output.startswith("sudo:"):
+        elif completed.exit_code == 1 and _SUDO_REFUSES.search(output):
             reason = f"user {self.connection.user!r} needs sudo without a password"
         else:
             reason = f"failed with exit code {completed.exit_code}"

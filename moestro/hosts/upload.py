@@ -166,7 +166,7 @@ class _Upload:
                 for name in names:
                     self._make_directories(sftp, name, made)
                     self._send_file(sftp, name, there.staged.get(name))
-            except (paramiko.SSHException, EOFError, OSError) as error:
+            except (paramiko.SFTPError, paramiko.SSHException, EOFError, OSError) as error:
                 raise self._failure(channel, error) from None
 
     def _failure(self, channel: paramiko.Channel, error: Exception) -> HostError:
@@ -175,6 +175,10 @@ class _Upload:
         # server itself objects to, a full disk above all, arrives as an OSError on a channel that stays open.
         if channel.closed or isinstance(error, EOFError | TimeoutError | paramiko.SSHException):
             return ConnectionLost(f"{self.host}: the upload was interrupted ({said})")
+        if isinstance(error, paramiko.SFTPError):
+            return HostError(
+                f"{self.host}: this is no SFTP ({said}); does the login shell of its user print something?"
+            )
         return HostError(f"{self.host}: the upload to {self.staging} failed ({said}); is the disk full?")
 
     def _make_directories(self, sftp: paramiko.SFTPClient, name: str, made: set[str]) -> None:

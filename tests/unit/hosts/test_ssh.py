@@ -62,8 +62,8 @@ class TestRun:
 
     def test_ends_a_command_on_the_host_when_its_time_is_up(self, host: Host, tmp_path: Path) -> None:
         marker = tmp_path / "alive"
-        with pytest.raises(CommandFailed, match="did not end within 0 s") as caught:
-            host.run(f"echo $$ > {marker}; sleep 60; echo no", timeout=0.3)
+        with pytest.raises(CommandFailed, match="did not end within 1 s") as caught:
+            host.run(f"echo $$ > {marker}; sleep 60; echo no", timeout=1)
         assert caught.value.exit_code == ssh.TIMED_OUT
         assert not Path(f"/proc/{marker.read_text().strip()}").exists()
 
@@ -87,6 +87,22 @@ class TestRun:
         starts = [command.split()[0] for command in server.commands]
         assert starts == ["sudo", "env", "env"]
         assert server.commands[0].startswith("sudo -n -- ")
+
+    @pytest.mark.parametrize(
+        ("said", "meant"),
+        [
+            ("sudo: a password is required", "user 'root' needs sudo without a password"),
+            (
+                "sudo: unable to resolve host gpu-7\nsudo: a terminal is required to read the password",
+                "needs sudo without",
+            ),
+            ("Sorry, user ann is not allowed to execute '/usr/bin/env' as root", "needs sudo without"),
+            ("sudo: unable to resolve host gpu-7: Name or service not known\nno space left", "failed with exit code 1"),
+        ],
+    )
+    def test_tells_a_refusal_of_sudo_from_its_remarks(self, host: Host, said: str, meant: str) -> None:
+        with pytest.raises(CommandFailed, match=meant):
+            host.run("cat >&2; exit 1", input=said)
 
     def test_keeps_input_out_of_the_command_and_of_errors(self, server: SshServer, host: Host) -> None:
         with pytest.raises(CommandFailed) as caught:

@@ -134,6 +134,11 @@ class TestFailure:
         assert not isinstance(failure, ConnectionLost)
         assert "(Failure); is the disk full?" in str(failure)
 
+    def test_a_host_that_says_something_else_than_sftp_is_named(self) -> None:
+        failure = self.failure(paramiko.SFTPError("Garbage packet received"), closed=False)
+        assert not isinstance(failure, ConnectionLost)
+        assert "this is no SFTP (Garbage packet received)" in str(failure)
+
     def failure(self, error: Exception, closed: bool) -> HostError:
         channel = paramiko.Channel(0)
         channel.closed = closed
