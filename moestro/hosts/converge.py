@@ -12,6 +12,7 @@ from moestro.waiting import Wait
 REBOOT_SECONDS = 1200.0  # an eight-GPU machine checks its memory for many minutes
 
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
+_RESTART = "moestro-restart"
 
 
 def converge(host: Host, plan: Callable[[Facts], Step], facts: Facts, wait: Wait) -> Facts:
@@ -58,18 +59,28 @@ def reboot(host: Host, wait: Wait) -> None:
     """
     before = host.run(_BOOT_ID).stdout
     wait.report("restarting the host")
-    host.run("systemd-run --quiet --on-active=1 systemctl reboot")
     patient = host.within(wait.limited(REBOOT_SECONDS))
-    while True:
+    while not _restarted(patient, before):
         patient.wait.sleep(3.0)
         patient.disconnect()
-        try:
-            if patient.run(_BOOT_ID, timeout=15).stdout != before:
-                return
-        except ConnectionLost:
-            continue
-        except HostUnreachable as error:
-            raise HostUnreachable(f"{host}: it did not come back after a restart: {error}") from None
+
+
+def _restarted(host: Host, before: str) -> bool:
+    """Whether the host has booted anew; a host that has not is told to, as the order itself may have been lost."""
+    try:
+        # What runs while a host goes down may be ended at any moment: by a lost connection or by a signal.
+        answer = host.run(_restart_unless_done(before.strip()), timeout=15, check=False)
+        return answer.ok and answer.stdout != before
+    except ConnectionLost:
+        return False
+    except HostUnreachable as error:
+        raise HostUnreachable(f"{host}: it did not come back after a restart: {error}") from None
+
+
+def _restart_unless_done(boot_id: str) -> str:
+    ordered = f"systemctl --quiet is-active {_RESTART}.timer"
+    order = f"systemd-run --quiet --collect --unit={_RESTART} --on-active=1 systemctl reboot"
+    return f"now=$({_BOOT_ID}); [ $now != {boot_id} ] || {ordered} || {order}; echo $now"
 
 
 def _run(host: Host, name: str, command: Command, wait: Wait) -> bool:

@@ -177,8 +177,8 @@ class _Following:
 
 def verdict(state: str, record: str, timeout: float) -> tuple[int, str]:
     """Exit code and reason from systemd's record "EXIT_CODE EXIT_STATUS SERVICE_RESULT" of a job that is over."""
-    if state == "gone":
-        return -1, "left no result (was the host restarted?); run it again"
+    if state == "gone" or not record.strip():
+        return -1, "left no result (was the host restarted, or is its disk full?); run it again"
     how, status, result = (record.split() + ["unknown"] * 3)[:3]
     if (how, status, result) == ("exited", "0", "success"):
         return 0, "succeeded"

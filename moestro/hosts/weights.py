@@ -119,7 +119,10 @@ def parse_manifest(path: str, answer: str) -> WeightsState | None:
     head, _, listing = answer.partition("\n")
     if not head:
         return None
-    manifest: dict[str, Any] = json.loads(head)
+    try:
+        manifest: dict[str, Any] = json.loads(head)
+    except ValueError:
+        return None  # what a crash of the host left of it
     there = {name: int(size) for size, name in (line.split(" ", 1) for line in listing.splitlines())}
     sizes: dict[str, int] = manifest["files"]
     if any(there.get(name) != size for name, size in sizes.items()):

@@ -1,4 +1,6 @@
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -79,7 +81,29 @@ class TestReboot:
         host = FakeHost(lambda command: boots.pop(0) if "boot_id" in command else Completed(0, ""))
         reboot(host, FakeClock().wait())
         assert boots == []
-        assert sum("systemctl reboot" in command for command in host.commands) == 1
+
+    def test_what_was_ended_while_the_host_went_down_is_no_new_boot(self) -> None:
+        boots: list[Answer] = ["old\n", Completed(143, ""), Completed(-1, "ne"), "new\n"]
+        host = FakeHost(lambda command: boots.pop(0) if "boot_id" in command else "")
+        reboot(host, FakeClock().wait())
+        assert boots == []
+
+    @pytest.mark.parametrize(
+        ("of_before", "timer", "ordered"), [(True, "exit 3", True), (True, "exit 0", False), (False, "exit 3", False)]
+    )
+    def test_the_order_is_given_once_and_never_to_a_new_boot(
+        self, tmp_path: Path, of_before: bool, timer: str, ordered: bool
+    ) -> None:
+        (tmp_path / "systemctl").write_text(f"#!/bin/sh\n{timer}\n")
+        (tmp_path / "systemd-run").write_text('#!/bin/sh\necho "$*" >&2\n')
+        for program in tmp_path.iterdir():
+            program.chmod(0o755)
+        now = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        line = module._restart_unless_done(now if of_before else "another")
+        path = f"{tmp_path}:/usr/bin:/bin"
+        ran = subprocess.run(["bash", "-c", line], env={"PATH": path}, capture_output=True, text=True, check=True)
+        assert ran.stdout == f"{now}\n"
+        assert ("systemctl reboot" in ran.stderr) is ordered
 
     def test_a_host_that_stays_away_is_named(self) -> None:
         answers: list[Answer] = ["old\n", HostUnreachable("no SSH connection")]

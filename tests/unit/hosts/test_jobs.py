@@ -157,8 +157,8 @@ class TestIdentity:
         ("ended", "killed KILL oom-kill", 137, "was killed because the host ran out of memory"),
         ("ended", "killed TERM signal", -1, "was ended by signal TERM"),
         ("ended", "unknown unknown unknown", -1, "was ended by signal unknown"),
-        ("ended", "", -1, "was ended by signal unknown"),
-        ("gone", "-", -1, "left no result (was the host restarted?); run it again"),
+        ("ended", "", -1, "left no result (was the host restarted, or is its disk full?); run it again"),
+        ("gone", "-", -1, "left no result (was the host restarted, or is its disk full?); run it again"),
     ],
 )
 def test_verdict(state: str, record: str, code: int, reason: str) -> None:

@@ -33,7 +33,14 @@ class TestParseManifest:
         assert parse_manifest("/p", answer) == WeightsState("/p", 7, "c0ffee")
 
     @pytest.mark.parametrize(
-        "answer", ["", f"{MANIFEST}\n", f"{MANIFEST}\n2 config.json\n", f"{MANIFEST}\n2 config.json\n4 sub/a b.bin\n"]
+        "answer",
+        [
+            "",
+            f"{MANIFEST}\n",
+            f"{MANIFEST}\n2 config.json\n",
+            f"{MANIFEST}\n2 config.json\n4 sub/a b.bin\n",
+            f"{MANIFEST[:-9]}\n2 config.json\n5 sub/a b.bin\n",
+        ],
     )
     def test_incomplete(self, answer: str) -> None:
         assert parse_manifest("/p", answer) is None
