@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -43,6 +44,15 @@ class Machine:
 
     def host(self, seconds: float = 120) -> Host:
         return connect(self.connection(), Wait.of(seconds, self.lines.append))
+
+    def when(self, condition: str, then: Callable[[], object] | str) -> None:
+        """Do something, or run something inside, as soon as a condition holds inside; does not wait for that."""
+
+        def act() -> None:
+            self.inside(f"for i in $(seq 600); do {condition} && exit; sleep 0.05; done; exit 1")
+            self.inside(then) if isinstance(then, str) else then()
+
+        threading.Thread(target=act).start()
 
     def inside(self, command: str) -> str:
         """Run something behind SSH's back."""

@@ -94,17 +94,19 @@ class TestUpload:
     ) -> None:
         cuts = [1]
         write = paramiko.SFTPFile.write
+        staged = f"{layout.staging_directory(f'{layout.WEIGHTS}/cut')}/sub/model part 1.safetensors"
+        arrived = f"[ $(stat -c %s '{staged}') -gt 1000000 ]"
 
         def cut_once(file: paramiko.SFTPFile, data: bytes) -> None:
             if cuts and file.tell() > 1_000_000:
                 cuts.pop()
-                machine.inside("pkill -KILL -f '^sshd: ubuntu'")
+                machine.inside(f"until {arrived}; do sleep 0.1; done; pkill -KILL -f '^sshd: ubuntu'")
             write(file, data)
 
         monkeypatch.setattr(paramiko.SFTPFile, "write", cut_once)
         result = upload_tree(host, local_tree(source), f"{layout.WEIGHTS}/cut", host.wait)
         assert cuts == []
-        assert 3_000_002 <= result.sent < 5_000_000, "the part that had arrived was not sent again"
+        assert 3_000_002 <= result.sent < 5_000_002, "the part that had arrived was not sent again"
         assert of_remote(machine, f"{layout.WEIGHTS}/cut") == of_local(source)
         assert any("the connection dropped" in line for line in machine.lines)
 

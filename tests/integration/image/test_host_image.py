@@ -12,7 +12,7 @@ from moestro.clouds.sandbox.image import reference
 
 pytestmark = pytest.mark.docker
 
-BOOT_SECONDS = 30.0
+BOOT_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
