@@ -25,6 +25,7 @@ from moestro.planning.model import ModelSpec
 from moestro.planning.spec import spec_from_config
 from moestro.planning.tensors import Tensor
 
+_WEIGHTS = (".bin", ".pt", ".pth", ".gguf")
 ANSWER_SECONDS = 5.0  # a hub that says nothing for so long is taken as out of reach
 _UNREADABLE = (HTTPError, OSError, ValueError, SafetensorsParsingError)
 
@@ -41,6 +42,7 @@ def load_repository(repo: str, revision: str | None = None) -> ModelSpec:
         within_reach = _answers(repo, revision)
         config = _config(repo, revision, within_reach)
         tensors = _tensors(repo, revision) if within_reach else None
+        total_bytes = _file_sizes(repo, revision) if within_reach and tensors is None else None
     except GatedRepoError:
         raise InvalidInput(
             f"repository '{repo}' is gated: accept its licence at https://huggingface.co/{repo} and set HF_TOKEN"
@@ -58,7 +60,7 @@ def load_repository(repo: str, revision: str | None = None) -> ModelSpec:
     except _UNREADABLE as error:
         raise InvalidInput(f"repository '{repo}' cannot be read: {_one_line(error)}") from None
     return spec_from_config(
-        config, repo, tensors, repo=repo, revision=revision, source=f"https://huggingface.co/{repo}"
+        config, repo, tensors, total_bytes, repo=repo, revision=revision, source=f"https://huggingface.co/{repo}"
     )
 
 
@@ -100,10 +102,16 @@ def _tensors(repo: str, revision: str | None) -> list[Tensor] | None:
     except NotASafetensorsRepoError:
         return None
     return [
-        Tensor(name, one.dtype, tuple(one.shape))
+        Tensor(name, one.dtype, tuple(one.shape), one.data_offsets[1] - one.data_offsets[0])
         for file in metadata.files_metadata.values()
         for name, one in file.tensors.items()
     ]
+
+
+def _file_sizes(repo: str, revision: str | None) -> int | None:
+    """Bytes of the weight files of a repository without safetensors."""
+    files = HfApi().model_info(repo, revision=revision, files_metadata=True).siblings or ()
+    return sum(file.size or 0 for file in files if file.rfilename.endswith(_WEIGHTS)) or None
 
 
 def _one_line(error: Exception) -> str:

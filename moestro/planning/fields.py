@@ -15,11 +15,14 @@ class UnknownArchitecture(InvalidInput):
     Attributes:
         field: the key that is not understood.
         total_bytes: of the weight files, where they are known.
+        known: what would be understood in its place, where that is worth telling.
     """
 
-    def __init__(self, field: str, value: object, total_bytes: int | None = None) -> None:
-        self.field, self.value, self.total_bytes = field, value, total_bytes
-        super().__init__(f"config.json: {field} {value!r} is not understood, so no plan is computed; {self._bounds()}")
+    def __init__(self, field: str, value: object, total_bytes: int | None = None, known: str = "") -> None:
+        self.field, self.value, self.total_bytes, self.known = field, value, total_bytes, known
+        hint = f" (known are {known})" if known else ""
+        problem = f"config.json: {field} {value!r} is not understood{hint}, so no plan is computed"
+        super().__init__(f"{problem}; {self._bounds()}")
 
     def _bounds(self) -> str:
         if not self.total_bytes:

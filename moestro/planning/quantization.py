@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from moestro.errors import InvalidInput
-from moestro.planning.fields import Fields
+from moestro.planning.fields import Fields, UnknownArchitecture
 
 METHODS = "fp8, compressed-tensors, modelopt, awq, gptq, mxfp4"
 WHERE = "config.json: quantization_config"
@@ -43,9 +43,12 @@ class Quantization:
         """Bytes of one quantized weight with its share of scales and zero points."""
         if self.scheme == "fp8-block":
             return 1 + 4 / (self.block[0] * self.block[1])
-        if self.scheme == "int4":
-            return 0.5 + (2.0 + (0.5 if self.zero_points else 0.0)) / (self.group_size or 1 << 30)
-        return {"bf16": 2.0, "nvfp4": 0.5 + 1 / 16, "mxfp4": 0.5 + 1 / 32}.get(self.scheme, 1.0)
+        if self.scheme in ("int4", "int8"):
+            width = 0.5 if self.scheme == "int4" else 1.0
+            return width + (2.0 + width * self.zero_points) / (self.group_size or 1 << 30)
+        if self.scheme in ("nvfp4", "mxfp4"):
+            return 0.5 + 1 / self.group_size
+        return 2.0 if self.scheme == "bf16" else 1.0
 
     @property
     def dtype(self) -> str:
@@ -94,7 +97,7 @@ def parse(config: Mapping[str, Any]) -> Quantization:
     parsers = {"fp8": _fp8, "compressed-tensors": _compressed, "modelopt": _modelopt, "modelopt_fp4": _modelopt}
     parsers |= {"awq": _int4, "gptq": _int4, "mxfp4": _mxfp4}
     if method not in parsers:
-        raise InvalidInput(f"quantization_config.quant_method '{method}' is not understood: known are {METHODS}")
+        raise UnknownArchitecture("quantization_config.quant_method", method, known=METHODS)
     return parsers[method](method, Fields(own, WHERE))
 
 
@@ -139,7 +142,7 @@ def _compressed(method: str, fields: Fields) -> Quantization:
         return Quantization(method, "nvfp4", group or 16, ignored=ignored)
     if kind == "int" and bits in (4, 8):
         return Quantization(method, f"int{bits}", max(group, 0), (0, 0), ignored, weights.raw.get("symmetric") is False)
-    raise InvalidInput(f"quantization_config weights of {bits} bits and type '{kind}' are not understood: {METHODS}")
+    raise UnknownArchitecture("quantization_config.config_groups", f"{bits} bits of type {kind}")
 
 
 def _modelopt(_: str, fields: Fields) -> Quantization:
@@ -152,13 +155,13 @@ def _modelopt(_: str, fields: Fields) -> Quantization:
         return Quantization("modelopt", "nvfp4", group, ignored=ignored)
     if algorithm == "FP8":
         return Quantization("modelopt", "fp8-tensor", ignored=ignored)
-    raise InvalidInput(f"quantization_config.quant_algo '{algorithm}' is not understood: known are FP8, NVFP4")
+    raise UnknownArchitecture("quantization_config.quant_algo", algorithm, known="FP8, NVFP4")
 
 
 def _int4(method: str, fields: Fields) -> Quantization:
     bits = fields.raw.get("bits", 4)
     if bits not in (4, 8):
-        raise InvalidInput(f"quantization_config.bits {bits!r} is not understood: {method} has 4 or 8")
+        raise UnknownArchitecture("quantization_config.bits", bits, known="4, 8")
     group = fields.integer("group_size", "q_group_size", default=128, least=-1, most=_LARGEST_GROUP)
     ignored = (*_patterns(fields, "modules_to_not_convert"), "lm_head")
     return Quantization(method, f"int{bits}", max(group, 0), (0, 0), ignored, True)

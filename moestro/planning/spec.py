@@ -7,17 +7,24 @@ from moestro.errors import InvalidInput
 from moestro.planning import shape as shapes
 from moestro.planning.fields import Fields, UnknownArchitecture
 from moestro.planning.model import AttentionKind, ModelSpec, WeightClass
+from moestro.planning.quantization import Quantization
 from moestro.planning.quantization import parse as parse_quantization
 from moestro.planning.tensors import OTHER, Tensor, exact_classes
+from moestro.planning.units import GIB
 from moestro.planning.weights import EXPERTS, weight_classes
 
+_USUAL_DIFFERENCE = 0.1  # of what is stored from what is computed: scales, ignored layers, a vision tower
 _DTYPES = ("bfloat16", "float16", "float32", "auto")
 # what a ModelSpec takes over from its Shape
 _SHARED = ("model_type", "layers", "hidden", "vocabulary", "max_context", "attention", "experts", "dense_width")
 
 
 def spec_from_config(
-    config: Mapping[str, Any], name: str, tensors: Sequence[Tensor] | None = None, **facts: Any
+    config: Mapping[str, Any],
+    name: str,
+    tensors: Sequence[Tensor] | None = None,
+    total_bytes: int | None = None,
+    **facts: Any,
 ) -> ModelSpec:
     """The model that a Hugging Face configuration describes.
 
@@ -25,6 +32,7 @@ def spec_from_config(
         config: the parsed ``config.json``; a multimodal model's ``text_config`` is found by itself.
         name: what to call it.
         tensors: the checkpoint's tensor headers; with them the bytes are exact.
+        total_bytes: of its weight files, which bound what is not understood.
         facts: what the configuration does not say: ``repo``, ``revision``, ``family``, ``gated``, ``source``,
             ``tokenizer_mode``, ``trust_remote_code``, ``notes``.
 
@@ -34,15 +42,14 @@ def spec_from_config(
     """
     if not isinstance(config, Mapping):
         raise InvalidInput(f"config.json of {name} is no JSON object; take it from the model's own repository")
-    shape = _shape(config, tensors)
     text = text_config(config)
-    quantization = parse_quantization({**text, **config})
-    classes = weight_classes(shape, quantization, vision_parameters(config))
+    shape, quantization = _understood(config, total_bytes or sum(tensor.bytes for tensor in tensors or ()))
+    computed = classes = weight_classes(shape, quantization, vision_parameters(config))
     parameters = sum(one.parameters for one in classes)
     active = _active(shape, parameters, classes)
     if tensors:
         classes = exact_classes(classes, tensors, shape.layers)
-    facts["notes"] = (*facts.get("notes", ()), *_notes(classes, config))
+    facts["notes"] = (*facts.get("notes", ()), *_notes(classes, config), *_mismatch(computed, classes))
     facts.setdefault("tokenizer_mode", _tokenizer_mode(shape))
     return ModelSpec(
         name=name,
@@ -59,12 +66,13 @@ def spec_from_config(
     )
 
 
-def _shape(config: Mapping[str, Any], tensors: Sequence[Tensor] | None) -> shapes.Shape:
+def _understood(config: Mapping[str, Any], total_bytes: int) -> tuple[shapes.Shape, Quantization]:
+    """The shape and the quantization; what is not understood is told with the bounds that the files' sizes give."""
+    text = text_config(config)
     try:
-        return shapes.parse(Fields(text_config(config)))
+        return shapes.parse(Fields(text)), parse_quantization({**text, **config})
     except UnknownArchitecture as error:
-        total = sum(tensor.bytes for tensor in tensors or ()) or None
-        raise UnknownArchitecture(error.field, error.value, total) from None
+        raise UnknownArchitecture(error.field, error.value, total_bytes or None, error.known) from None
 
 
 def _dtype(text: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -132,3 +140,11 @@ def _notes(classes: Sequence[WeightClass], config: Mapping[str, Any]) -> list[st
     if mtp := mtp_layers(text_config(config)):
         notes.append(f"{mtp} multi-token-prediction layer(s) are in the checkpoint and are not loaded")
     return notes
+
+
+def _mismatch(computed: Sequence[WeightClass], found: Sequence[WeightClass]) -> list[str]:
+    """Weight files that are not of this configuration, or not all of them, would make the plan a wrong one."""
+    described, held = (sum(one.total_bytes for one in these if not one.runtime) / GIB for these in (computed, found))
+    if abs(held / described - 1) <= _USUAL_DIFFERENCE:
+        return []
+    return [f"the weight files hold {held:.3g} GiB where config.json describes {described:.3g}: are they of one model?"]

@@ -12,6 +12,7 @@ from moestro.planning.plan import Label
 OTHER = "other tensors"
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}
 DTYPE_BYTES |= {"I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}
+_NOT_LOADED = re.compile(r"(?:^|\.)mtp[._]")  # multi-token prediction outside the numbered layers
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 # The first pattern that is found decides; the order matters.
 _CLASSES = (
@@ -33,16 +34,23 @@ _PATTERNS = tuple((re.compile(pattern), name) for pattern, name in _CLASSES)
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One entry of a safetensors header."""
+    """One entry of a safetensors header; ``size`` is its bytes in the file, where its offsets are known."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    size: int | None = None
 
     @property
     def bytes(self) -> int:
-        """Its size in the file; a dtype that is not known counts one byte an element."""
-        return prod(self.shape) * DTYPE_BYTES.get(self.dtype, 1)
+        """Its size in the file; without offsets a dtype that is not known counts one byte an element."""
+        return prod(self.shape) * DTYPE_BYTES.get(self.dtype, 1) if self.size is None else self.size
+
+    @property
+    def loaded_bytes(self) -> int:
+        """Its size once loaded: the engine keeps weights of 32 bits in the model's dtype, scales and routers not."""
+        wide = self.dtype in ("F32", "F64") and self.name.endswith((".weight", ".bias"))
+        return prod(self.shape) * w.WORD if wide and class_of(self.name) != w.ROUTER else self.bytes
 
 
 def class_of(name: str) -> str:
@@ -74,10 +82,10 @@ def _bytes_by_class(tensors: Iterable[Tensor], layers: int) -> dict[tuple[str, i
     found: dict[tuple[str, int | None], float] = {}
     for tensor in tensors:
         layer, name = layer_of(tensor.name), class_of(tensor.name)
-        if layer is not None and layer >= layers:
+        if (layer is not None and layer >= layers) or _NOT_LOADED.search(tensor.name):
             continue
         key = (name, layer if name not in (w.EMBEDDING, w.HEAD) else None)
-        found[key] = found.get(key, 0.0) + tensor.bytes
+        found[key] = found.get(key, 0.0) + tensor.loaded_bytes
     return found
 
 

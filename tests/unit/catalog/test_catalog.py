@@ -14,9 +14,9 @@ from moestro.catalog.measured import load_measured
 from moestro.catalog.models import entries, family
 from moestro.catalog.schema import check, check_all
 from moestro.catalog.seed import checklist_items, illustrative, spot_use
-from moestro.catalog.sources import read_header
 from moestro.errors import InvalidInput
 from moestro.planning.fields import UnknownArchitecture
+from tests.unit.catalog.safetensors_files import write_safetensors
 from tests.unit.planning.models import TINY_CONFIG
 
 
@@ -100,15 +100,6 @@ class TestNames:
         assert len(names) == len(set(names))
 
 
-def _safetensors(path: Path, tensors: dict[str, tuple[str, list[int], int]]) -> None:
-    header, offset = {}, 0
-    for name, (dtype, shape, size) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
-        offset += size
-    raw = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
-    path.write_bytes(len(raw).to_bytes(8, "little") + raw)
-
-
 class TestDirectories:
     def test_configuration_alone(self, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps(TINY_CONFIG))
@@ -117,7 +108,7 @@ class TestDirectories:
 
     def test_headers_make_it_exact(self, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps(TINY_CONFIG))
-        _safetensors(tmp_path / "model.safetensors", {"model.norm.weight": ("BF16", [256], 512)})
+        write_safetensors(tmp_path / "model.safetensors", {"model.norm.weight": ("BF16", [256], 512)})
         model = load_model(str(tmp_path))
         assert model.exact
         assert model.file_gib * 2**30 == 512
@@ -137,16 +128,34 @@ class TestDirectories:
         with pytest.raises(InvalidInput, match="cannot be read as JSON"):
             load_model(str(tmp_path))
 
-    def test_broken_weights(self, tmp_path: Path) -> None:
-        (tmp_path / "model.safetensors").write_bytes(b"GGUF" * 10)
-        with pytest.raises(InvalidInput, match="is no safetensors file"):
-            read_header(tmp_path / "model.safetensors")
-
     def test_unknown_architecture_is_bounded_by_the_files(self, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps({"model_type": "mamba9"}))
-        _safetensors(tmp_path / "model.safetensors", {"x": ("BF16", [1 << 30], 1 << 31)})
+        write_safetensors(tmp_path / "model.safetensors", {"x": ("BF16", [1 << 30], 1 << 31)})
         with pytest.raises(UnknownArchitecture, match=r"from 2.0/N GiB"):
             load_model(str(tmp_path))
+
+    def test_files_of_other_kinds_bound_what_is_not_understood(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text(
+            json.dumps(TINY_CONFIG | {"quantization_config": {"quant_method": "zip"}})
+        )
+        with (tmp_path / "pytorch_model.bin").open("wb") as file:
+            file.truncate(1 << 31)
+        with pytest.raises(UnknownArchitecture, match=r"quant_method 'zip' .*known are fp8, .*from 2.0/N GiB"):
+            load_model(str(tmp_path))
+
+    def test_the_address_of_a_repository_is_its_name(self) -> None:
+        address = "https://huggingface.co/mistralai/Mixtral-8x7B-Instruct-v0.1"
+        assert load_model(address) is load_model("mixtral-8x7b")
+
+    @pytest.mark.parametrize("name", ["m" * 5000, "m" * 5000 + "/x", "nul\0byte"])
+    def test_a_name_that_no_file_system_has(self, name: str) -> None:
+        with pytest.raises(InvalidInput):
+            load_model(name)
+
+    def test_a_file_is_no_directory(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text("{}")
+        with pytest.raises(InvalidInput, match="is a file: point to its directory"):
+            load_model(str(tmp_path / "config.json"))
 
 
 class TestMeasuredFile:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,9 +22,17 @@ from huggingface_hub.errors import (
 
 from moestro.catalog import hub, load_model
 from moestro.errors import InvalidInput
+from moestro.planning.fields import UnknownArchitecture
 from tests.unit.planning.models import TINY_CONFIG
 
 RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://example.invalid"))
+
+
+def _other_files(api: object, repo: str, revision: str | None = None, files_metadata: bool = False) -> Any:
+    del api, repo, revision
+    assert files_metadata
+    sizes = {"pytorch_model.bin": 1 << 31, "tokenizer.json": 99, "old.bin": None}
+    return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name, size=size) for name, size in sizes.items()])
 
 
 @pytest.fixture
@@ -53,12 +62,17 @@ def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...,
             del self, repo, revision
             if tensors is None:
                 raise NotASafetensorsRepoError("no safetensors")
-            found = {name: SimpleNamespace(dtype=dtype, shape=shape) for name, (dtype, shape) in tensors.items()}
+            found = {
+                name: SimpleNamespace(dtype=dtype, shape=shape, data_offsets=(0, 2 * prod(shape)))
+                for name, (dtype, shape) in tensors.items()
+            }
             return SimpleNamespace(files_metadata={"model.safetensors": SimpleNamespace(tensors=found)})
 
         monkeypatch.setattr(hub, "get_hf_file_metadata", answers)
         monkeypatch.setattr(hub, "hf_hub_download", download)
+
         monkeypatch.setattr(hub.HfApi, "get_safetensors_metadata", metadata)
+        monkeypatch.setattr(hub.HfApi, "model_info", _other_files)
 
     return put
 
@@ -73,6 +87,11 @@ class TestRepository:
     def test_without_safetensors_the_configuration_counts(self, repository: Callable[..., None]) -> None:
         repository({"config.json": TINY_CONFIG})
         assert not load_model("someone/tiny").exact
+
+    def test_files_of_other_kinds_bound_what_is_not_understood(self, repository: Callable[..., None]) -> None:
+        repository({"config.json": {"model_type": "mamba9"}})
+        with pytest.raises(UnknownArchitecture, match=r"from 2.0/N GiB"):
+            load_model("someone/mamba")
 
     def test_modelopts_own_file(self, repository: Callable[..., None]) -> None:
         extra = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4"}}

@@ -104,6 +104,21 @@ class TestQuantization:
         raw = {"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": weights}}}
         assert parse_quantization({"quantization_config": raw}).scheme == scheme
 
+    @pytest.mark.parametrize(
+        ("weights", "size"),
+        [
+            ({"num_bits": 4, "type": "int", "group_size": 128, "symmetric": True}, 0.5 + 2 / 128),
+            ({"num_bits": 4, "type": "int", "group_size": 32, "symmetric": False}, 0.5 + 2.5 / 32),
+            ({"num_bits": 8, "type": "int", "group_size": 32, "symmetric": True}, 1 + 2 / 32),
+            ({"num_bits": 8, "type": "int", "group_size": -1}, 1.0),
+            ({"num_bits": 4, "type": "float", "group_size": 16}, 0.5 + 1 / 16),
+            ({"num_bits": 4, "type": "float", "group_size": 32}, 0.5 + 1 / 32),
+        ],
+    )
+    def test_scales_of_groups_count(self, weights: dict[str, Any], size: float) -> None:
+        raw = {"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": weights}}}
+        assert parse_quantization({"quantization_config": raw}).bytes_per_parameter == pytest.approx(size, abs=1e-6)
+
     def test_ignored_modules_keep_their_dtype(self) -> None:
         raw = {"quant_method": "fp8", "ignored_layers": ["re:.*self_attn.*", "model.layers.0.*", "lm_head"]}
         found = parse_quantization({"quantization_config": raw})
@@ -198,6 +213,17 @@ class TestHeaders:
         loaded = [one for one in spec.weights if not one.runtime]
         assert [(one.name, one.total_bytes) for one in loaded] == [("routed experts", 512 * 256 * 2)]
         assert spec.exact
+
+    def test_prediction_outside_the_layers_is_left_out_too(self) -> None:
+        spec = spec_from_config(
+            TINY_CONFIG, "m", [Tensor("mtp.fc.weight", "BF16", (512, 256)), Tensor("x", "BF16", (4,))]
+        )
+        assert sum(one.total_bytes for one in spec.weights if not one.runtime) == 8
+
+    def test_wide_weights_load_in_two_bytes_and_scales_do_not(self) -> None:
+        names = ("model.layers.0.self_attn.o_proj.weight", "model.layers.0.self_attn.o_proj.weight_scale_inv")
+        spec = spec_from_config(TINY_CONFIG, "m", [Tensor(name, "F32", (10, 10)) for name in names])
+        assert sum(one.total_bytes for one in spec.weights if not one.runtime) == 100 * 2 + 100 * 4
 
     def test_unknown_tensors_are_told(self) -> None:
         spec = spec_from_config(TINY_CONFIG, "m", [Tensor("model.mystery", "F32", (10,))])
