@@ -1,5 +1,6 @@
 """The ``moestro`` command. Exit codes: 0 done, 1 something failed, 2 bad input, 3 no plan fits, 130 interrupted."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -35,13 +36,15 @@ def _group(context: typer.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every error on purpose is one line on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without our signs gets a question mark for them
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     try:
-        return app(list(arguments), prog_name="moestro", standalone_mode=False) or 0
+        return _done(app(list(arguments), prog_name="moestro", standalone_mode=False) or 0)
     except NothingFits as error:
         return _say(str(error), DOES_NOT_FIT)
     except InvalidInput as error:
@@ -52,10 +55,26 @@ def run(arguments: Sequence[str]) -> int:
         return _say(_usage_message(error), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        # The reader went away (`| head`): say nothing more, not even when the interpreter flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except RecursionError:
+        return _say("a file is nested too deeply to be what it should be", BAD_INPUT)
+    except (BrokenPipeError, SystemExit):  # typer and rich make a SystemExit of the same
+        _write_no_more()  # the reader went away (`| head`)
         return 0
+    except OSError as error:
+        _write_no_more()
+        return _say(f"reading or writing failed: {error}", FAILED)
+
+
+def _done(code: int) -> int:
+    """The exit code, once everything that was printed is out; a full disk is not found out by the interpreter's end."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return code
+
+
+def _write_no_more() -> None:
+    """Let what is still to be flushed at the interpreter's end go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str, code: int) -> int:

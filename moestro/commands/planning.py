@@ -1,6 +1,7 @@
 """What ``moestro plan`` does: ask the planner, say the answer, and turn "does not fit" into exit code 3."""
 
-from dataclasses import dataclass, replace
+import sys
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from moestro.catalog import decision_matrix, gpus, load_gpu, load_model, load_prices, read_prices
@@ -34,7 +35,7 @@ def run(options: PlanOptions) -> int:
         InvalidInput: a name, a value or a combination that makes no sense.
     """
     if options.seed_tables:
-        return _seed_tables()
+        return _seed_tables(options.json)
     if options.pin is not None:
         from moestro.commands.pinning import from_stack
 
@@ -45,7 +46,7 @@ def run(options: PlanOptions) -> int:
     if options.pin is not None and fits:
         from moestro.commands.pinning import write_choice
 
-        print(write_choice(options.pin, answer.chosen))
+        _tell(write_choice(options.pin, answer.chosen), options)
     return FITS if fits else DOES_NOT_FIT
 
 
@@ -173,22 +174,33 @@ def _every_type() -> tuple[GpuSpec, ...]:
 
 
 def _say(answer: Answer, options: PlanOptions) -> None:
+    path = model_path(options, answer)
     if options.html is not None:
-        print(_write_html(answer, options.html, model_path(options, answer)))
-    elif options.json:
-        import json
-
-        from moestro.report.data import answer_data
-
-        print(json.dumps(answer_data(answer.chosen, answer.others, model_path(options, answer)), indent=2))
+        _tell(_write_html(answer, options.html, path), options)
+    if options.json:
+        _print_json(answer, path)
     elif options.compare:
         _print_comparison(answer)
     elif options.explain:
-        _print_arithmetic(answer, model_path(options, answer))
-    else:
+        _print_arithmetic(answer, path)
+    elif options.html is None:
         from moestro.report.text import plan_text
 
-        print(plan_text(answer.chosen, model_path(options, answer)))
+        print(plan_text(answer.chosen, path))
+
+
+def _tell(line: str, options: PlanOptions) -> None:
+    """What was done beside the answer; where the answer is JSON it must be alone on stdout."""
+    print(line, file=sys.stderr if options.json else sys.stdout)
+
+
+def _print_json(answer: Answer, path: str) -> None:
+    import json
+
+    from moestro.report.data import answer_data
+
+    others = answer.others
+    print(json.dumps(answer_data(answer.chosen, others, path), indent=2))
 
 
 def model_path(options: PlanOptions, answer: Answer) -> str:
@@ -228,8 +240,14 @@ def _write_html(answer: Answer, path: Path, model: str) -> str:
     return f"wrote {path}"
 
 
-def _seed_tables() -> int:
+def _seed_tables(as_json: bool) -> int:
     from moestro.report.seed import tables
+
+    if as_json:
+        import json
+
+        print(json.dumps([asdict(one) for one in tables()], indent=2))
+        return FITS
     from moestro.report.text import show, table
 
     for one in tables():

@@ -20,9 +20,9 @@ def counts_for(gpu: GpuSpec, request: Request, max_nodes: int | None = None) -> 
         return (request.count,)
     if wanted.tp and wanted.pp and wanted.dp:
         return (wanted.tp * wanted.pp * wanted.dp,)
-    if gpu.device == "cpu":
-        return (wanted.tp or 1,)
     step = (wanted.tp or 1) * (wanted.pp or 1) * (wanted.dp or 1)
+    if gpu.device == "cpu":
+        return (step,)
     found = {count for count in _rented(gpu, wanted, max_nodes or request.max_nodes) if count % step == 0}
     if step > 1 and step % (wanted.nodes or 1) == 0:
         found.add(step)

@@ -1,7 +1,10 @@
 """What the engine is told besides the layout: pinned versions and the defaults of a GPU, a model and the checklist."""
 
+from dataclasses import replace
+
 from moestro.planning.gpu import GpuSpec
 from moestro.planning.model import AttentionKind, ModelSpec
+from moestro.planning.overhead import batch_sizes
 from moestro.planning.plan import EngineChoice
 from moestro.planning.request import Request
 
@@ -18,7 +21,7 @@ def engine_choice(model: ModelSpec, gpu: GpuSpec, request: Request, nodes: int) 
     batch = request.max_num_batched_tokens
     if batch is None and sparse and gpu.memory_gib >= 160:
         batch = SPARSE_BATCH_TOKENS
-    return EngineChoice(
+    choice = EngineChoice(
         engine=request.engine,
         version=request.engine_version or VERSIONS.get((request.engine, gpu.device), VERSIONS["vllm", "cuda"]),
         device=gpu.device,
@@ -36,3 +39,5 @@ def engine_choice(model: ModelSpec, gpu: GpuSpec, request: Request, nodes: int) 
         distributed_backend="mp" if nodes > 1 else None,
         extra_args=request.extra_args,
     )
+    tokens, sequences = batch_sizes(gpu, choice)
+    return choice if tokens >= sequences else replace(choice, max_num_batched_tokens=sequences)  # or vLLM refuses

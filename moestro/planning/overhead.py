@@ -81,7 +81,8 @@ def batch_sizes(gpu: GpuSpec, engine: EngineChoice) -> tuple[int, int]:
         tokens, sequences = 8192, 1024
     else:
         tokens, sequences = 2048, 256
-    return engine.max_num_batched_tokens or tokens, engine.max_num_seqs or sequences
+    tokens = engine.max_num_batched_tokens or tokens
+    return tokens, engine.max_num_seqs or min(sequences, tokens)
 
 
 @lru_cache(maxsize=16384)

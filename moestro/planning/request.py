@@ -73,6 +73,7 @@ def check(request: Request, model: ModelSpec) -> None:
         raise InvalidInput(f"engine '{request.engine}' is not known: choose 'vllm' or 'sglang'")
     if request.engine_version is not None and not _VERSION.fullmatch(request.engine_version):
         raise InvalidInput(f"engine_version '{request.engine_version}' is not of the form 0.33.0")
+    _check_batch(request)
     _check_product(request)
     element_bytes(request.kv_cache_dtype)
 
@@ -82,6 +83,14 @@ def _between(name: str, value: float | None, least: float, most: float, what: st
         return
     limit = f"{most} is {what}" if what else f"choose from {least} to {most}"
     raise InvalidInput(f"{name} {value} is impossible: {limit}" if value > most else f"{name} {value} is below {least}")
+
+
+def _check_batch(request: Request) -> None:
+    tokens, sequences = request.max_num_batched_tokens, request.max_num_seqs
+    if tokens is not None and sequences is not None and tokens < sequences:
+        raise InvalidInput(
+            f"max_num_batched_tokens {tokens} is less than max_num_seqs {sequences}: each takes a token a step"
+        )
 
 
 def _check_product(request: Request) -> None:

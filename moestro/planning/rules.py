@@ -15,6 +15,7 @@ from moestro.planning.shape import MLA_TYPES, QWEN_MOE
 
 _BLOCK_REFINED = 32  # the smallest common divisor to which an expert's block may be refined
 _NATIVE_SPARSE = (9, 10)
+_TP_WITHIN_EXPERTS = (*QWEN_MOE, "minimax_m2")  # vLLM's own check in these models
 DEEP_GEMM_MAJORS = (9, 10)
 
 
@@ -34,6 +35,8 @@ def _heads(model: ModelSpec, layout: Layout) -> str | None:
     kv_heads = heads.kv_heads
     if kv_heads % tp if kv_heads >= tp else tp % kv_heads:
         return f"{kv_heads} KV heads cannot be spread over TP {tp}"
+    if tp > kv_heads and model.model_type == "gpt_oss":  # its attention divides them, where others keep one a GPU
+        return f"{kv_heads} KV heads are not copied to more GPUs than that by vLLM's gpt-oss, so TP {tp} cannot be"
     return None
 
 
@@ -51,7 +54,7 @@ def _experts(model: ModelSpec, layout: Layout) -> str | None:
         return "expert parallelism needs more than one GPU in a stage"
     if layout.ep and model.experts and ranks > model.experts.count:
         return f"EP {ranks} is more than the {model.experts.count} experts"
-    if model.model_type in QWEN_MOE and model.experts and layout.tp > model.experts.count:
+    if model.model_type in _TP_WITHIN_EXPERTS and model.experts and layout.tp > model.experts.count:
         return f"TP {layout.tp} is more than the {model.experts.count} experts"
     return None
 
@@ -78,10 +81,20 @@ def _quantized_dimensions(model: ModelSpec, layout: Layout) -> str | None:
         unit = model.quantization.group_size
     else:
         return None
+    if scheme == "fp8-block" and (narrow := _kv_width(model, layout.tp)) % unit:
+        return f"keys and values of width {narrow} a GPU at TP {layout.tp} are no multiple of the {scheme} unit {unit}"
     for name, width in sharded_widths(model):
         if width % layout.tp or (width // layout.tp) % unit:
             return f"{name} {width} over TP {layout.tp} is no multiple of the {scheme} unit {unit}"
     return _expert_dimensions(model, layout, unit)
+
+
+def _kv_width(model: ModelSpec, tp: int) -> int:
+    """Width of the key projection on one GPU; 0 where it is not quantized or there is none (MLA)."""
+    heads = model.attention
+    if heads.mla or not _covered(model, "self_attn.k_proj"):
+        return 0
+    return max(1, heads.kv_heads // tp) * heads.head_dim
 
 
 def _expert_dimensions(model: ModelSpec, layout: Layout, unit: int) -> str | None:

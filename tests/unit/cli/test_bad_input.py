@@ -39,6 +39,11 @@ CASES = {
     "negative price": (("mixtral-8x7b", "--max-price", "-5"), "max_price -5.0 makes no sense"),
     "price that is no number": (("mixtral-8x7b", "--max-price", "nan"), "max_price nan makes no sense"),
     "negative target": (("mixtral-8x7b", "--min-tokens-per-second", "-3"), "min_tokens_per_second -3.0 makes"),
+    "more sequences than tokens": (
+        ("mixtral-8x7b", "--gpu", "H100", "--max-num-seqs", "64", "--max-num-batched-tokens", "32"),
+        "max_num_batched_tokens 32 is less than max_num_seqs 64",
+    ),
+    "a name longer than a path": (("m" * 5000, "--gpu", "H100"), "neither in the catalog nor a directory"),
     "missing stack file": (("--pin", "/nowhere/Pulumi.x.yaml"), "cannot be read"),
 }
 
@@ -120,11 +125,38 @@ def test_a_real_process_ends_with_the_code_and_no_traceback() -> None:
     assert done.stderr == "moestro: count -1 is below 1\n"
 
 
-def test_a_closed_pipe_is_no_error() -> None:
-    environment = dict(os.environ, PYTHONUNBUFFERED="1")
-    command = f"{sys.executable} -m moestro.cli models | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, check=False)
-    assert done.stderr == ""
+def in_bash(command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """``moestro`` followed by ``command``, in a real process."""
+    line = f"set -o pipefail; {sys.executable} -m moestro.cli {command}"
+    everything = dict(os.environ, **environment)
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=everything, check=False)
+
+
+@pytest.mark.parametrize("command", ["models", "plan --seed-tables", "plan mixtral-8x7b --json"])
+def test_a_closed_pipe_is_no_error(command: str) -> None:
+    done = in_bash(f"{command} | true", PYTHONUNBUFFERED="1")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["models", "plan mixtral-8x7b"])
+def test_a_full_disk_is_one_line(command: str) -> None:
+    done = in_bash(f"{command} > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "moestro: reading or writing failed: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize("command", ["plan mixtral-8x7b --explain", "plan --seed-tables"])
+def test_a_terminal_without_our_signs(command: str) -> None:
+    done = in_bash(command, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "?" in done.stdout
+
+
+def test_a_file_nested_too_deeply(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "measured.json").write_text("[" * 100_000)
+    outcome = shell("plan", "mixtral-8x7b", "--gpu", "H100", "--measured", tmp_path / "measured.json")
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,15 @@ class TestJson:
         data = json.loads(shell(*A100, "--json", "--compare").out)
         assert len({one["gpu"] for one in data["compared"]}) > 5
 
+    def test_json_is_alone_on_stdout(self, shell: Shell, tmp_path: Path) -> None:
+        outcome = shell(*A100, "--json", "--html", tmp_path / "plan.html")
+        assert json.loads(outcome.out)["count"] == 4
+        assert outcome.err == f"wrote {tmp_path / 'plan.html'}\n"
+
+    def test_seed_tables(self, shell: Shell) -> None:
+        titles = [one["title"] for one in json.loads(shell("plan", "--seed-tables", "--json").out)]
+        assert {"The models", "Decision matrix", "Cost per token"} <= set(titles)
+
 
 class TestOptions:
     def test_exact_layout_and_engine_knobs(self, shell: Shell) -> None:
@@ -211,6 +220,13 @@ config:
         assert "type: B200_SXM6" in stack.read_text()
         assert shell("plan", "--pin", stack, "--gpu", "auto", "--max-nodes", "2").code == 0
         assert "type: H100_PCIE" in stack.read_text()
+
+    def test_json_is_alone_on_stdout(self, shell: Shell, tmp_path: Path) -> None:
+        stack = tmp_path / "Pulumi.x.yaml"
+        stack.write_text(self.STACK)
+        outcome = shell("plan", "--pin", stack, "--json")
+        assert json.loads(outcome.out)["gpu"] == "A100_80G_PCIE"
+        assert outcome.err.startswith("pinned 1x A100_80G_PCIE")
 
     def test_budget_of_the_stack_holds(self, shell: Shell, tmp_path: Path) -> None:
         stack = tmp_path / "Pulumi.x.yaml"

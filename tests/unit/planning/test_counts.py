@@ -36,6 +36,12 @@ def test_a_count_that_is_asked_for_may_be_any() -> None:
     assert counts_for(load_gpu("H100"), Request(count=7)) == (7,)
 
 
+def test_sizes_on_the_cpu_are_refused_by_their_own_reason() -> None:
+    found = plan_catalog("mixtral-8x7b", "cpu", Request(wanted=Wanted(pp=2)))
+    assert (found.count, found.memory.fits) == (2, False)
+    assert "only TP works" in found.reasons[0]
+
+
 def test_nodes_at_most() -> None:
     assert counts_for(load_gpu("H100"), Request(max_nodes=1))[-1] == 8
     assert counts_for(load_gpu("H100"), Request(max_nodes=1), max_nodes=2)[-1] == 16

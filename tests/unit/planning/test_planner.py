@@ -8,7 +8,8 @@ from moestro.errors import InvalidInput
 from moestro.planning.layout import Wanted
 from moestro.planning.plan import Layout, Plan
 from moestro.planning.planner import Request, plan, require_fit
-from tests.unit.planning.models import TINY
+from moestro.planning.spec import spec_from_config
+from tests.unit.planning.models import TINY, moe_config
 
 
 def _reason(found: Plan) -> str:
@@ -70,6 +71,23 @@ class TestRefused:
     def test_eight_ways_for_28_heads(self) -> None:
         found = plan_catalog("qwen2-57b", "H100", Request(count=8, wanted=Wanted(tp=8)))
         assert "28 attention heads do not divide by TP 8" in _reason(found)
+
+    def test_gpt_oss_does_not_copy_kv_heads(self) -> None:
+        found = plan_catalog("gpt-oss-120b", "H100", Request(count=16, wanted=Wanted(tp=16)))
+        assert "8 KV heads are not copied" in _reason(found)
+        assert plan_catalog("gpt-oss-120b", "H100", Request(count=8, wanted=Wanted(tp=8))).memory.fits
+
+    def test_fewer_experts_than_tensor_parallel_ranks(self) -> None:
+        few = spec_from_config(moe_config(model_type="minimax_m2", num_local_experts=4), "m")
+        found = plan(few, load_gpu("H100"), Request(count=8, wanted=Wanted(tp=8, ep=False)))
+        assert "TP 8 is more than the 4 experts" in _reason(found)
+
+    def test_keys_narrower_than_a_block(self) -> None:
+        block = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+        narrow = spec_from_config(moe_config(head_dim=64, quantization_config=block), "m")
+        assert plan(narrow, load_gpu("H100"), Request(count=4, wanted=Wanted(tp=4))).memory.fits
+        found = plan(narrow, load_gpu("H100"), Request(count=8, wanted=Wanted(tp=8)))
+        assert "keys and values of width 64 a GPU at TP 8" in _reason(found)
 
     def test_sparse_attention_on_a100(self) -> None:
         assert "sparse attention needs Hopper" in _reason(plan_catalog("deepseek-v3.2", "A100", Request(count=8)))
@@ -245,3 +263,15 @@ def test_every_model_of_the_catalog_runs_somewhere() -> None:
     for name in entries():
         model, asked = load_model(name), Request(max_nodes=4)
         assert any(plan(model, gpu, asked, prices, matrix, explain=False).memory.fits for gpu in cards), name
+
+
+class TestBatch:
+    def test_more_sequences_than_the_engines_default_tokens(self) -> None:
+        found = plan_catalog("mixtral-8x7b-fp8", "A100", Request(count=1, context=4096, max_num_seqs=4096))
+        assert (found.engine.max_num_seqs, found.engine.max_num_batched_tokens) == (4096, 4096)
+
+    def test_few_tokens_a_step_need_few_logits(self) -> None:
+        few = plan_catalog("mixtral-8x7b-fp8", "H100", Request(count=1, context=4096, max_num_batched_tokens=16))
+        assert few.engine.max_num_seqs is None
+        logits = next(part.gib for part in few.memory.overhead_parts if part.name == "logits and sampling")
+        assert logits == pytest.approx(16 * 32000 * 22 / 2**30)
