@@ -13,6 +13,7 @@ import docker
 import httpx
 import pytest
 
+from tests.containers import run_inside
 from tests.e2e.conftest import stack_of
 from tests.e2e.stack import LOCAL, Stack, kill_group
 
@@ -68,7 +69,7 @@ class TestNeverReady:
         reply = _ask(*_gateway_in_state(pair))  # a failed program has no outputs yet; the state knows all the same
         assert reply.status_code == 200
         assert reply.headers["X-Moestro-Replica"] == "local-0"
-        broken.exec_run("systemctl stop moestro-port-taken")
+        run_inside(broken, "systemctl stop moestro-port-taken")
         pair.up()
         served = Counter(answer(pair).headers["X-Moestro-Replica"] for _ in range(6))
         assert set(served) == {"local-0", "local-1"}
@@ -85,8 +86,8 @@ class TestUpgrade:
         assert set(load.statuses) == {200}, (load.statuses, load.refused)
         assert load.cut_streams == 0
         for name in ("local-0", "local-1"):
-            unit = _host(pair, name).exec_run("systemctl show -p ExecStart moestro-engine-local.service")
-            assert b"--max-num-seqs 7" in unit.output
+            _, unit = run_inside(_host(pair, name), "systemctl show -p ExecStart moestro-engine-local.service")
+            assert "--max-num-seqs 7" in unit
 
 
 class _Load:
@@ -164,7 +165,7 @@ def _host(stack: Stack, name: str) -> Any:
 def _start_in(host: Any, unit: str, command: str) -> None:
     """Run a command on the host as a unit, once its systemd takes orders."""
     for _ in range(100):
-        if host.exec_run(f"systemd-run --unit {unit} {command}").exit_code == 0:
+        if run_inside(host, f"systemd-run --unit {unit} {command}")[0] == 0:
             return
         time.sleep(0.1)
     raise AssertionError(f"{unit} did not start")

@@ -12,12 +12,19 @@ import pytest
 
 from moestro.clouds.sandbox.faults import Faults
 from moestro.clouds.sandbox.home import Home
+from tests.containers import run_inside
 from tests.e2e.stack import CHECKOUT, LOCAL, Stack, kill_group
 
 pytestmark = [pytest.mark.docker, pytest.mark.pulumi]
 
 PROGRAM = CHECKOUT / "tests" / "e2e" / "programs" / "hosts.py"
 UP = ("up", "--yes", "--skip-preview")
+HOLD_LOCK = """python3 -c '
+import fcntl, time
+lock = open("/var/lib/dpkg/lock-frontend", "w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+time.sleep(15)
+' > /dev/null 2>&1 &"""
 
 
 @pytest.fixture
@@ -134,16 +141,16 @@ class TestSsh:
         running = hosts.start(*UP)
         until(lambda: hosts.containers() != [], "the rent")
         [host] = [docker.from_env().containers.get(name) for name in hosts.containers()]
-        host.exec_run("flock /var/lib/dpkg/lock-frontend sleep 15", detach=True)  # apt waits: the step takes long
-        until(lambda: b"packages" in host.exec_run("ls /var/lib/moestro/jobs").output, "the step")
+        until(lambda: run_inside(host, HOLD_LOCK)[0] == 0, "the lock")  # apt waits: the step takes long
+        until(lambda: "packages" in run_inside(host, "ls /var/lib/moestro/jobs")[1], "the step")
         for _ in range(3):
-            host.exec_run("pkill -KILL -f 'sshd: ubuntu'")  # ends every session, as a broken network would
+            run_inside(host, "pkill -KILL -f '^sshd: ubuntu'")  # ends every session, as a broken network would
             time.sleep(2)
         assert running.wait(timeout=300) == 0, hosts.log()
         settled(hosts, machines=1)
-        assert host.exec_run("dpkg -s sl").exit_code == 0
-        runs = host.exec_run("journalctl --no-pager -o cat -u 'moestro-job-packages-*'").output
-        assert runs.count(b"Started") == 1
+        assert run_inside(host, "dpkg -s sl")[0] == 0
+        _, runs = run_inside(host, "journalctl --no-pager -o cat -u 'moestro-job-packages-*'")
+        assert runs.count("Started") == 1
 
 
 class TestCtrlC:

@@ -20,6 +20,7 @@ from moestro.hosts.connection import HostConnection
 from moestro.hosts.pool import close_links
 from moestro.hosts.ssh import Host, connect, learn_host_key
 from moestro.waiting import Wait
+from tests.containers import run_inside
 from tests.unit.hosts.ssh_server import new_key, public_line
 
 UBUNTU = 1000
@@ -56,9 +57,9 @@ class Machine:
 
     def inside(self, command: str) -> str:
         """Run something behind SSH's back."""
-        code, output = self.container.exec_run(["bash", "-c", command])
-        assert code == 0, output.decode()
-        return output.decode().strip()
+        code, output = run_inside(self.container, command)
+        assert code == 0, f"{command}: {output}"
+        return output.strip()
 
 
 @pytest.fixture(scope="session")

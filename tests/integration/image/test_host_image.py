@@ -9,6 +9,7 @@ import pytest
 from docker.models.containers import Container
 
 from moestro.clouds.sandbox.image import reference
+from tests.containers import run_inside
 
 pytestmark = pytest.mark.docker
 
@@ -50,9 +51,9 @@ def wait_for_boot(host: Container) -> None:
 
 
 def run(host: Container, command: str, user: str = "root") -> str:
-    code, output = host.exec_run(["bash", "-c", command], user=user)
-    assert code == 0, f"{command}: {output.decode()}"
-    return str(output.decode().strip())
+    code, output = run_inside(host, command, user)
+    assert code == 0, f"{command}: {output}"
+    return output.strip()
 
 
 def test_systemd_runs_without_a_failed_unit(hosts: list[Container]) -> None:
