@@ -12,6 +12,7 @@ from pydantic import Field
 from moestro.clouds import ordering
 from moestro.clouds.base import Cloud, InstanceState, OfferQuery, Purchase
 from moestro.clouds.base import Instance as Machine
+from moestro.clouds.order_log import OrderLog
 from moestro.errors import AmbiguousOutcome, Cancelled, CloudError, DeadlineExceeded, MoestroError, NotFound
 from moestro.waiting import Wait
 from provider.cloud_access import CloudOpener, open_cloud
@@ -109,19 +110,19 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
         self,
         opener: CloudOpener = open_cloud,
         learn_host_key: HostKeyLearner = _learn_host_key,
-        look_seconds: float = 60.0,
+        order_log: Callable[[], OrderLog] = OrderLog.current,
     ) -> None:
         self._open = opener
         self._learn_host_key = learn_host_key
-        self._look_seconds = look_seconds
+        self._order_log = order_log
         self._handed_out: set[str] = set()
 
     def create(self, context: Context, inputs: InstanceInputs) -> tuple[str, InstanceOutputs]:
         """Rent it, or find it again; wait until it runs; learn its host key."""
         cloud, name = self._open(inputs.cloud), unique_name(inputs.wire())
-        machine = _rented(cloud, inputs, name, context.wait)
+        machine = _rented(cloud, inputs, name, self._order_log(), context.wait)
         self._handed_out.add(machine.id)
-        return machine.id, self._finished(cloud, machine, machine.id, None, context.wait)
+        return machine.id, self._finished(cloud, machine, machine.id, None, context)
 
     def update(
         self, context: Context, resource_id: str, inputs: InstanceInputs, state: InstanceOutputs
@@ -129,12 +130,12 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
         """Give it its new name, and finish what an earlier run began."""
         cloud, name = self._open(inputs.cloud), unique_name(inputs.wire())
         if resource_id.startswith(_ORDERED):
-            machine = _rented(cloud, inputs, resource_id.removeprefix(_ORDERED), context.wait)
+            machine = _rented(cloud, inputs, resource_id.removeprefix(_ORDERED), self._order_log(), context.wait)
         else:
             machine = _existing(cloud, resource_id, state, context.wait)
         if machine.name != name:
             machine = cloud.rename_instance(machine.id, name, context.wait)
-        return self._finished(cloud, machine, resource_id, state.host_key, context.wait)
+        return self._finished(cloud, machine, resource_id, state.host_key, context)
 
     def read(
         self, context: Context, resource_id: str, inputs: InstanceInputs, state: InstanceOutputs
@@ -158,9 +159,10 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
             )
             return
         cloud = self._open(inputs.cloud)
-        machine = self._still_there(cloud, resource_id, context.wait)
+        machine = _still_there(cloud, resource_id, context.wait)
         if machine is not None:
             ordering.terminate(cloud, machine.id, context.wait)
+            _end_doubles(cloud, machine, context)
 
     def foresee(self, inputs: InstanceInputs, state: InstanceOutputs | None) -> Mapping[str, Any]:
         """The name follows from the inputs."""
@@ -174,26 +176,19 @@ class Instance(Resource[InstanceInputs, InstanceOutputs]):
         """With the same unique name, the replacement would find and adopt the machine that is about to be deleted."""
         return not has_unknowns(new) and unique_name(old) == unique_name(new)
 
-    def _still_there(self, cloud: Cloud, resource_id: str, wait: Wait) -> Machine | None:
-        """The machine; one whose order got no clear answer is looked for: it may be late in the cloud's list."""
-        until = wait.monotonic() + (self._look_seconds if resource_id.startswith(_ORDERED) else 0.0)
-        for _ in wait.backoff(first=1.0):
-            machine = _looked_up(cloud, resource_id, wait)
-            if machine is not None or wait.monotonic() >= until:
-                return machine
-        return None
-
     def _finished(
-        self, cloud: Cloud, machine: Machine, resource_id: str, host_key: str | None, wait: Wait
+        self, cloud: Cloud, machine: Machine, resource_id: str, host_key: str | None, context: Context
     ) -> InstanceOutputs:
-        """The outputs once it runs and is known by its host key; a key that is known is never learned again."""
+        """The outputs once it runs, is known by its host key and is alone; a known key is never learned again."""
         try:
-            machine = ordering.await_running(cloud, machine.id, wait)
+            machine = ordering.await_running(cloud, machine.id, context.wait)
             if host_key is None:
-                wait.report(f"learning the host key of {machine.name} ({machine.address})")
-                host_key = self._learn_host_key(machine.address or "", machine.ssh_port, wait)
+                context.wait.report(f"learning the host key of {machine.name} ({machine.address})")
+                host_key = self._learn_host_key(machine.address or "", machine.ssh_port, context.wait)
+            _end_doubles(cloud, machine, context)
         except MoestroError as error:
-            raise Incomplete(resource_id, _outputs(_seen_after(error, cloud, machine), host_key), error) from error
+            machine = _seen_after(error, cloud, machine)
+            raise Incomplete(resource_id, _outputs(machine, host_key), _explained(error, machine)) from error
         return _outputs(machine, host_key)
 
 
@@ -205,12 +200,10 @@ def unique_name(inputs: Mapping[str, Any]) -> str:
     return f"{inputs['name']}-{digest[:8]}"
 
 
-def _rented(cloud: Cloud, inputs: InstanceInputs, name: str, wait: Wait) -> Machine:
+def _rented(cloud: Cloud, inputs: InstanceInputs, name: str, log: OrderLog, wait: Wait) -> Machine:
     """The machine called ``name``; an order that may have been accepted goes into the state under its name."""
     try:
-        return ordering.rent(cloud, inputs.query(), name, inputs.ssh_key_id, wait)
-    except ordering.DuplicateMachines as error:
-        raise Incomplete(error.oldest.id, _outputs(error.oldest, None), error) from error
+        return ordering.rent(cloud, inputs.query(), name, inputs.ssh_key_id, wait, log)
     except (AmbiguousOutcome, Cancelled, DeadlineExceeded) as error:
         unclear = InstanceOutputs(name=name, state=InstanceState.PENDING.value)
         raise Incomplete(_ORDERED + name, unclear, error) from error
@@ -227,9 +220,34 @@ def _existing(cloud: Cloud, resource_id: str, state: InstanceOutputs, wait: Wait
     raise Incomplete(resource_id, state.model_copy(update={"state": ended.value}), error)
 
 
+def _still_there(cloud: Cloud, resource_id: str, wait: Wait) -> Machine | None:
+    """The machine; one whose order got no clear answer is looked for: it may be late in the cloud's list."""
+    until = wait.monotonic() + (cloud.settle_seconds if resource_id.startswith(_ORDERED) else 0.0)
+    for _ in wait.backoff(first=1.0):
+        machine = _looked_up(cloud, resource_id, wait)
+        if machine is not None or wait.monotonic() >= until:
+            return machine
+    return None
+
+
+def _end_doubles(cloud: Cloud, kept: Machine, context: Context) -> None:
+    for double in ordering.end_doubles(cloud, kept, context.wait):
+        context.warn(f"{double.id}, a second machine called {kept.name}, was ordered by a run that was killed: ended")
+
+
+def _explained(error: MoestroError, machine: Machine) -> MoestroError:
+    """``error``; where time ran out while the machine was on its way, with what that costs and what to do."""
+    if not isinstance(error, DeadlineExceeded):
+        return error
+    return DeadlineExceeded(
+        f"machine {machine.name} ({machine.id}) is {machine.state} and not usable within this operation's time limit; "
+        f"it may bill {machine.usd_per_hour:.2f} USD/h: `pulumi up` waits for it again, `pulumi destroy` gives it back"
+    )
+
+
 def _seen_after(error: MoestroError, cloud: Cloud, machine: Machine) -> Machine:
     """The machine as it is after ``error``: one that ended has to be replaced, not waited for."""
-    if not isinstance(error, CloudError):
+    if not isinstance(error, CloudError | DeadlineExceeded):
         return machine
     with contextlib.suppress(MoestroError):
         return cloud.get_instance(machine.id, Wait.of(_LOOK_AGAIN_SECONDS))
@@ -238,7 +256,7 @@ def _seen_after(error: MoestroError, cloud: Cloud, machine: Machine) -> Machine:
 
 def _looked_up(cloud: Cloud, resource_id: str, wait: Wait) -> Machine | None:
     if resource_id.startswith(_ORDERED):
-        return ordering.find_one(cloud, resource_id.removeprefix(_ORDERED), wait)
+        return ordering.oldest(cloud, resource_id.removeprefix(_ORDERED), wait)
     try:
         return cloud.get_instance(resource_id, wait)
     except NotFound:

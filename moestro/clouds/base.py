@@ -116,10 +116,12 @@ class Cloud(Protocol):
     Attributes:
         name: as :func:`moestro.clouds.open_cloud` knows it.
         poll_seconds: the least pause between two looks at the same machine that the cloud asks for.
+        settle_seconds: how long an ordered machine may be missing from its lists.
     """
 
     name: str
     poll_seconds: float
+    settle_seconds: float
 
     def list_offers(self, query: OfferQuery, wait: Wait) -> list[Offer]:
         """Offers that satisfy the query now, cheapest first."""

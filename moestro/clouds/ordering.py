@@ -3,62 +3,67 @@
 from collections.abc import Sequence
 
 from moestro.clouds.base import Cloud, Instance, InstanceState, Offer, OfferQuery, Order, SshKey
+from moestro.clouds.order_log import FORGETFUL, OrderLog
 from moestro.errors import AmbiguousOutcome, CloudError, InsufficientFunds, NoCapacity, NotFound, NotYetTerminable
 from moestro.waiting import Wait
 
-LOOK_SECONDS = 120.0  # how long an order of unknown outcome is looked for: lists lag behind orders
 GONE_SECONDS = 300.0  # how long an accepted termination may take to show
 ENDED = frozenset({InstanceState.FAILED, InstanceState.GONE, InstanceState.PREEMPTED})
 
 
-class DuplicateMachines(CloudError):
-    """More than one machine carries our unique name. Nothing was ordered and nothing was terminated.
-
-    Attributes:
-        oldest: the machine to keep.
-        others: the machines that bill beside it.
-    """
-
-    def __init__(self, message: str, oldest: Instance, others: Sequence[Instance]) -> None:
-        super().__init__(message)
-        self.oldest = oldest
-        self.others = tuple(others)
-
-
-def rent(cloud: Cloud, query: OfferQuery, name: str, ssh_key_id: str, wait: Wait) -> Instance:
+def rent(
+    cloud: Cloud, query: OfferQuery, name: str, ssh_key_id: str, wait: Wait, log: OrderLog = FORGETFUL
+) -> Instance:
     """The one machine called ``name``: found if it was ordered before, else ordered now, at most once a candidate.
 
-    Returns as soon as the cloud has named the machine; it may not run yet (:func:`await_running`).
+    Returns as soon as the cloud has named the machine; it may not run yet (:func:`await_running`). Where ``log`` knows
+    of an order that nobody saw answered, the name is looked for until the cloud's lists must show it.
 
     Raises:
-        DuplicateMachines: several machines have this name; it names the oldest, to keep, and the others.
         InsufficientFunds: the balance is below the cloud's minimum.
         NoCapacity: no offer satisfies the query, or none has stock.
         AmbiguousOutcome: an order got no clear answer and no such machine showed up. Nothing more was ordered; a
             later call looks for the name first and so never pays twice.
     """
-    found = find_one(cloud, name, wait)
+    found = _ordered_before(cloud, name, log, wait)
     if found is not None:
         wait.report(f"found {name} as {found.id}: an earlier run ordered it")
+        log.answered(name)
         return found
     _check_balance(cloud, wait)
     offers = cloud.list_offers(query, wait)
     if not offers:
         raise NoCapacity(f"{cloud.name} has no offer of {_described(query)}: allow more regions, providers or USD/hour")
-    return _order_first_in_stock(cloud, offers, name, ssh_key_id, wait)
+    return _order_first_in_stock(cloud, offers, name, ssh_key_id, log, wait)
 
 
-def find_one(cloud: Cloud, name: str, wait: Wait) -> Instance | None:
-    """The machine called ``name`` or ``None``; raises :class:`DuplicateMachines` when there are several."""
-    found = sorted(cloud.find_instances(name, wait), key=lambda instance: (instance.created_at or "", instance.id))
-    if len(found) > 1:
-        others = ", ".join(instance.id for instance in found[1:])
-        message = (
-            f"{cloud.name} has {len(found)} machines called {name} and all of them bill: the oldest, {found[0].id}, is "
-            f"kept; terminate the others in the cloud's console: {others}"
-        )
-        raise DuplicateMachines(message, found[0], found[1:])
-    return found[0] if found else None
+def oldest(cloud: Cloud, name: str, wait: Wait) -> Instance | None:
+    """The machine called ``name``, or ``None``; the oldest where there are several (:func:`end_doubles`)."""
+    found = cloud.find_instances(name, wait)
+    return min(found, key=lambda instance: (instance.created_at or "", instance.id), default=None)
+
+
+def end_doubles(cloud: Cloud, kept: Instance, wait: Wait) -> list[Instance]:
+    """Give back every other machine of the unique name of ``kept``, and say which.
+
+    There is one where a run was killed right after its order, and the next one ordered again before the cloud listed
+    what it had.
+
+    Raises:
+        NotYetTerminable: the minimum runtime of one holds; it still bills.
+    """
+    doubles = [instance for instance in cloud.find_instances(kept.name, wait) if instance.id != kept.id]
+    for double in doubles:
+        try:
+            cloud.delete_instance(double.id, wait)
+        except NotYetTerminable as refusal:
+            raise NotYetTerminable(
+                f"{cloud.name}: {double.id} is a second machine called {kept.name}, ordered by a run that was killed, "
+                f"and bills {double.usd_per_hour:.2f} USD/h; the cloud takes it back in "
+                f"{refusal.wait_seconds / 60:.0f} min: run `pulumi up` again then",
+                refusal.wait_seconds,
+            ) from None
+    return doubles
 
 
 def await_running(cloud: Cloud, instance_id: str, wait: Wait, poll_seconds: float = 0.0) -> Instance:
@@ -80,7 +85,7 @@ def await_running(cloud: Cloud, instance_id: str, wait: Wait, poll_seconds: floa
         if instance.state is InstanceState.RUNNING and instance.address:
             return instance
         if instance.state not in {InstanceState.PENDING, InstanceState.RUNNING}:
-            raise CloudError(f"{cloud.name}: machine {instance.name} ({instance.id}) is {instance.state}, not running")
+            raise CloudError(_never_runs(cloud, instance))
         wait.report(f"{instance.name} is {instance.state} in {instance.region}")
     raise AssertionError("backoff only ends by raising")
 
@@ -138,35 +143,65 @@ def _check_balance(cloud: Cloud, wait: Wait) -> None:
         )
 
 
-def _order_first_in_stock(cloud: Cloud, offers: Sequence[Offer], name: str, ssh_key_id: str, wait: Wait) -> Instance:
+def _ordered_before(cloud: Cloud, name: str, log: OrderLog, wait: Wait) -> Instance | None:
+    found = oldest(cloud, name, wait)
+    age = log.age(name)
+    if found is not None or age is None or age >= cloud.settle_seconds:
+        return found
+    wait.report(f"{name} was ordered {age:.0f} s ago by a run that saw no answer; looking for it")
+    return _looked_for(cloud, name, cloud.settle_seconds - age, wait)
+
+
+def _order_first_in_stock(
+    cloud: Cloud, offers: Sequence[Offer], name: str, ssh_key_id: str, log: OrderLog, wait: Wait
+) -> Instance:
     for offer in offers:
         where = f"{offer.provider} {offer.region}"
         wait.report(f"ordering {offer.gpu_count} x {offer.gpu_type} from {where} at {offer.usd_per_hour:.2f} USD/h")
-        try:
-            return cloud.create_instance(Order(name, offer, ssh_key_id), wait)
-        except NoCapacity:
-            wait.report(f"{where} has no stock")
-        except AmbiguousOutcome as unclear:
-            return _look_for_order(cloud, name, unclear, wait)
+        machine = _order(cloud, Order(name, offer, ssh_key_id), log, wait)
+        if machine is not None:
+            return machine
+        wait.report(f"{where} has no stock")
     raise NoCapacity(
         f"{cloud.name}: none of the {len(offers)} offers of {offers[0].gpu_count} x {offers[0].gpu_type} has stock: "
         f"allow more regions or providers, or try later"
     )
 
 
+def _order(cloud: Cloud, order: Order, log: OrderLog, wait: Wait) -> Instance | None:
+    """One order; ``None`` where there is no stock. The log forgets it once its outcome is known, whatever it is."""
+    log.sent(order.name)
+    try:
+        machine = cloud.create_instance(order, wait)
+    except NoCapacity:
+        machine = None
+    except AmbiguousOutcome as unclear:
+        machine = _look_for_order(cloud, order.name, unclear, wait)
+    except CloudError:
+        log.answered(order.name)
+        raise
+    log.answered(order.name)
+    return machine
+
+
 def _look_for_order(cloud: Cloud, name: str, unclear: AmbiguousOutcome, wait: Wait) -> Instance:
     wait.report(f"{unclear}; looking for {name}")
-    until = wait.monotonic() + LOOK_SECONDS
-    for _ in wait.backoff(first=2.0):
-        found = find_one(cloud, name, wait)
-        if found is not None:
-            return found
-        if wait.monotonic() >= until:
-            break
+    found = _looked_for(cloud, name, cloud.settle_seconds, wait)
+    if found is not None:
+        return found
     raise AmbiguousOutcome(
-        f"{unclear}. No machine called {name} showed up within {LOOK_SECONDS:.0f} s and nothing more was ordered: run "
-        f"again, it looks for that name first"
+        f"{unclear}. No machine called {name} showed up within {cloud.settle_seconds:.0f} s and nothing more was "
+        f"ordered: run again, it looks for that name first"
     ) from unclear
+
+
+def _looked_for(cloud: Cloud, name: str, seconds: float, wait: Wait) -> Instance | None:
+    until = wait.monotonic() + seconds
+    for _ in wait.backoff(first=2.0):
+        found = oldest(cloud, name, wait)
+        if found is not None or wait.monotonic() >= until:
+            return found
+    raise AssertionError("backoff only ends by raising")
 
 
 def _see_it_gone(cloud: Cloud, instance_id: str, wait: Wait, poll_seconds: float) -> None:
@@ -185,6 +220,13 @@ def _see_it_gone(cloud: Cloud, instance_id: str, wait: Wait, poll_seconds: float
             )
         wait.report(f"{instance.name} is still {instance.state}")
         wait.sleep(poll_seconds)
+
+
+def _never_runs(cloud: Cloud, machine: Instance) -> str:
+    said = f"{cloud.name}: machine {machine.name} ({machine.id}) is {machine.state}, not running"
+    if machine.state is not InstanceState.STOPPED:
+        return said
+    return f"{said}, and may bill: start it in the cloud's console, or end it there and run `pulumi up --refresh`"
 
 
 def _described(query: OfferQuery) -> str:

@@ -16,6 +16,7 @@ URL_VARIABLE = "MOESTRO_SANDBOX_URL"
 TOKEN_VARIABLE = "MOESTRO_SANDBOX_TOKEN"
 RETRY_SECONDS = 0.2
 POLL_SECONDS = 0.5
+SETTLE_SECONDS = 10.0
 
 
 def sandbox() -> Spheron:
@@ -30,7 +31,7 @@ def client_of(home: Home, url: str | None = None) -> Spheron:
     api = Api(
         http, lambda: os.environ.get(TOKEN_VARIABLE) or home.token(), Limits(retry_seconds=RETRY_SECONDS), "sandbox"
     )
-    return Spheron(api, minimum_usd=0.0, poll_seconds=POLL_SECONDS)
+    return Spheron(api, minimum_usd=0.0, poll_seconds=POLL_SECONDS, settle_seconds=SETTLE_SECONDS)
 
 
 def in_process(home: Home) -> httpx.BaseTransport:

@@ -33,6 +33,7 @@ STATES = {
     "terminated-provider": InstanceState.PREEMPTED,
 }
 ENDED = frozenset({InstanceState.FAILED, InstanceState.GONE, InstanceState.PREEMPTED})
+SETTLE_SECONDS = 120.0  # an order is carried out while it is asked for, 20 to 40 s and more, whoever still listens
 SHORTEST_WAIT_SECONDS = 5.0  # the cloud counts in whole minutes and says 0 during the last one
 
 _NO_STOCK = re.compile(
@@ -48,11 +49,15 @@ class Spheron:
         api: how to ask.
         minimum_usd: what the cloud wants in the account before it rents anything.
         poll_seconds: the least pause between two looks at the same machine that it asks for.
+        settle_seconds: how long an ordered machine may be missing from its lists.
     """
 
-    def __init__(self, api: Api, minimum_usd: float, poll_seconds: float = 0.0) -> None:
+    def __init__(
+        self, api: Api, minimum_usd: float, poll_seconds: float = 0.0, settle_seconds: float = SETTLE_SECONDS
+    ) -> None:
         self.name = api.cloud
         self.poll_seconds = poll_seconds
+        self.settle_seconds = settle_seconds
         self._api = api
         self._minimum_usd = minimum_usd
         self._team: str | None = None

@@ -26,6 +26,7 @@ class PaperStack(Stack):
         super().__init__(home, _keys(settings), HERE / "program.py")
         (self.project / "provider").unlink()
         (self.project / "provider").symlink_to(HERE / "plugin")
+        self.env["MOESTRO_CACHE"] = str(home / "cache")
         self.paper = Home(self.sandbox)
         sandbox.configure(self.paper, sandbox.Settings(contract_only=True))
         self.faults = Faults(self.paper)

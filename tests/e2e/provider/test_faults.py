@@ -128,6 +128,18 @@ class TestKilled:
         stack.up()
         settled(stack)
 
+    def test_right_after_an_order_that_the_cloud_does_not_list_yet(self, stack: PaperStack) -> None:
+        stack.declare(machines=1)
+        stack.faults.arm("late_listing", seconds=8)
+        stack.faults.arm("slow_post", seconds=60)
+        running = stack.start("up", "--yes", "--skip-preview")
+        until(lambda: not stack.faults.armed(), 30)
+        stack.kill("pulumi", "provider")
+        running.wait()
+        stack.pulumi("cancel", "--yes")
+        stack.up()
+        settled(stack, machines=1)
+
     def test_only_the_command_and_its_plugin_leaves_by_itself(self, stack: PaperStack) -> None:
         stack.slow_machines(seconds=20)
         running = stack.start("up", "--yes", "--skip-preview")

@@ -46,6 +46,7 @@ class FakeCloud:
     on_delete: Callable[[str], None] = lambda _: None
     name: str = "fake"
     poll_seconds: float = 10.0
+    settle_seconds: float = 120.0
     _unlisted: dict[str, int] = field(default_factory=dict)
 
     def list_offers(self, query: OfferQuery, wait: Wait) -> list[Offer]:

@@ -1,9 +1,13 @@
+import contextlib
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moestro.clouds.base import Balance, InstanceState, OfferQuery, SshKey
-from moestro.clouds.ordering import DuplicateMachines, await_running, ensure_ssh_key, rent, terminate
+from moestro.clouds.order_log import OrderLog
+from moestro.clouds.ordering import await_running, end_doubles, ensure_ssh_key, rent, terminate
 from moestro.errors import (
     AmbiguousOutcome,
     Cancelled,
@@ -39,19 +43,12 @@ class TestRent:
         cloud.add("web-0", state=InstanceState.PREEMPTED)
         assert rent(cloud, QUERY, "web-0", "key-1", Clock().wait()).id == "m1"
 
-    def test_several_machines_of_this_name_are_named_and_left_alone(self) -> None:
+    def test_of_several_machines_of_this_name_the_oldest(self) -> None:
         cloud = FakeCloud()
-        cloud.add("web-0", created_at="2026-11-24T12:00:00Z")
-        cloud.add("web-0", created_at="2026-11-24T11:00:00Z")
-        cloud.add("web-0", created_at="2026-11-24T13:00:00Z")
-        with pytest.raises(
-            DuplicateMachines, match=r"the oldest, m1, is kept; terminate the others .*: m0, m2"
-        ) as caught:
-            rent(cloud, QUERY, "web-0", "key-1", Clock().wait())
-        assert caught.value.oldest.id == "m1"
-        assert [machine.id for machine in caught.value.others] == ["m0", "m2"]
+        for hour in (12, 11, 13):
+            cloud.add("web-0", created_at=f"2026-11-24T{hour}:00:00Z")
+        assert rent(cloud, QUERY, "web-0", "key-1", Clock().wait()).id == "m1"
         assert cloud.orders == []
-        assert len(cloud.billing("web-0")) == 3
 
     def test_no_stock_goes_on_to_the_next_offer(self) -> None:
         cloud = FakeCloud(outcomes=["no_stock", "no_stock"])
@@ -126,6 +123,77 @@ class TestRent:
             cloud.settle()
             assert [machine.id for machine in cloud.billing("web-0")] == [rented.id]
         assert len(cloud.billing("web-0")) == 1
+
+
+class TestOrderLog:
+    """A run was killed after its order was accepted, and the cloud does not list the machine yet."""
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest.fixture
+    def log(self, tmp_path: Path, clock: Clock) -> OrderLog:
+        return OrderLog(tmp_path / "orders", lambda: clock.now)
+
+    def test_the_next_run_looks_for_the_machine_before_it_orders(self, log: OrderLog, clock: Clock) -> None:
+        cloud = FakeCloud(list_lag=4)
+        lost = cloud.add("web-0")
+        log.sent("web-0")
+        clock.now += 5
+        assert rent(cloud, QUERY, "web-0", "key-1", clock.wait(), log).id == lost.id
+        assert cloud.orders == []
+        assert "web-0 was ordered 5 s ago by a run that saw no answer; looking for it" in clock.said
+        assert log.age("web-0") is None
+
+    def test_looks_no_longer_than_lists_may_lag(self, log: OrderLog, clock: Clock) -> None:
+        log.sent("web-0")
+        clock.now += 100
+        assert rent(FakeCloud(), QUERY, "web-0", "key-1", clock.wait(), log).id == "m0"
+        assert 20 <= sum(clock.slept) <= 40
+
+    @pytest.mark.parametrize("age", [None, 120])
+    def test_orders_at_once_where_nothing_can_be_on_its_way(
+        self, log: OrderLog, clock: Clock, age: float | None
+    ) -> None:
+        if age is not None:
+            log.sent("web-0")
+            clock.now += age
+        rent(FakeCloud(), QUERY, "web-0", "key-1", clock.wait(), log)
+        assert clock.slept == []
+
+    @pytest.mark.parametrize("outcomes", [["ok"], ["no_stock"] * 3, ["refused"], ["accepted"]])
+    def test_a_known_outcome_is_forgotten(self, log: OrderLog, clock: Clock, outcomes: list[str]) -> None:
+        with contextlib.suppress(CloudError):
+            rent(FakeCloud(outcomes), QUERY, "web-0", "key-1", clock.wait(), log)
+        assert log.age("web-0") is None
+
+    def test_what_ends_while_it_waits_for_the_answer_is_remembered(self, log: OrderLog, clock: Clock) -> None:
+        cloud = FakeCloud(["lost"])
+        with pytest.raises(DeadlineExceeded):
+            rent(cloud, QUERY, "web-0", "key-1", clock.wait(30), log)
+        assert log.age("web-0") == 30
+
+    def test_a_damaged_record_says_nothing(self, log: OrderLog, tmp_path: Path) -> None:
+        log.sent("web-0")
+        (tmp_path / "orders" / "web-0").write_text("")
+        assert log.age("web-0") is None
+
+
+class TestEndDoubles:
+    def test_every_other_machine_of_the_name_goes(self) -> None:
+        cloud = FakeCloud()
+        kept, double, other = cloud.add("web-0"), cloud.add("web-0"), cloud.add("web-1")
+        assert [ended.id for ended in end_doubles(cloud, kept, Clock().wait())] == [double.id]
+        assert [machine.id for machine in cloud.list_instances(Clock().wait())] == [kept.id, other.id]
+        assert end_doubles(cloud, kept, Clock().wait()) == []
+
+    def test_a_minimum_runtime_is_told_with_its_price(self) -> None:
+        cloud = FakeCloud(on_delete=_raise(NotYetTerminable("too early", 600.0)))
+        kept = cloud.add("web-0")
+        cloud.add("web-0", usd_per_hour=30.0)
+        with pytest.raises(NotYetTerminable, match=r"m1 is a second machine .* bills 30\.00 USD/h; .* in 10 min"):
+            end_doubles(cloud, kept, Clock().wait())
 
 
 class TestAwaitRunning:

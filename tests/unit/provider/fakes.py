@@ -25,6 +25,7 @@ class FakeCloud:
 
     name = "fake"
     poll_seconds = 0.01
+    settle_seconds = 2.0
 
     def __init__(self) -> None:
         self.machines: dict[str, Instance] = {}

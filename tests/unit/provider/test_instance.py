@@ -1,11 +1,21 @@
 # ruff: noqa: ARG002, ARG005 - fakes take what the real ones take
+import dataclasses
 import threading
 from typing import Any
 
 import pytest
 
 from moestro.clouds.base import InstanceState
-from moestro.errors import AmbiguousOutcome, Cancelled, CloudError, HostUnreachable, NoCapacity, NotAuthorized
+from moestro.clouds.order_log import FORGETFUL
+from moestro.errors import (
+    AmbiguousOutcome,
+    Cancelled,
+    CloudError,
+    HostUnreachable,
+    NoCapacity,
+    NotAuthorized,
+    NotYetTerminable,
+)
 from moestro.waiting import Wait
 from provider.instance import Instance, unique_name
 from tests.unit.provider.conftest import Serve
@@ -46,7 +56,7 @@ class World:
         self.ssh_error: Exception | None = None
 
     def instance(self) -> Instance:
-        return Instance(lambda name: self.cloud, self.learn, look_seconds=2.0)
+        return Instance(lambda name: self.cloud, self.learn, lambda: FORGETFUL)
 
     def learn(self, address: str, port: int, wait: Wait) -> str:
         wait.check()
@@ -54,6 +64,10 @@ class World:
         if self.ssh_error:
             raise self.ssh_error
         return HOST_KEY
+
+    def double(self, of: str, id: str, **changes: Any) -> None:
+        """Another machine like ``of``, of the same name."""
+        self.cloud.machines[id] = dataclasses.replace(self.cloud.machines[of], id=id, **changes)
 
     def fail(self, at: str, error: Exception, times: int = 1) -> None:
         """Raise ``error`` the next ``times`` times that the cloud does ``at``."""
@@ -171,13 +185,43 @@ class TestAfterTheOrder:
         assert world.cloud.machines == {}
         assert next(looks) >= 2
 
-    def test_doubles_are_reported_and_the_oldest_is_kept(self, client: Client, world: World) -> None:
+    @pytest.mark.parametrize("hidden_until", ["get_instance", "list_offers"])
+    def test_a_double_that_an_unseen_order_left_is_ended(
+        self, client: Client, world: World, fake_engine: tuple[FakeEngine, str], hidden_until: str
+    ) -> None:
         client.create(INPUTS)
-        world.cloud.machines["m0"] = world.cloud.change("m1", id="m0", created_at="2026-11-24T09:00:00Z")
-        world.cloud.change("m1", id="m1")
-        with pytest.raises(Failed, match="2 machines called") as failed:
+        double = world.cloud.machines.pop("m1")
+
+        def fault(operation: str) -> None:
+            if operation == hidden_until:
+                world.cloud.machines["m1"] = double
+
+        world.cloud.fault = fault
+        assert client.create(INPUTS)[0] == "m2"
+        assert list(world.cloud.machines) == ["m2"]
+        assert [shown for shown in fake_engine[0].shown if "m1, a second machine" in shown.message]
+
+    def test_of_doubles_the_oldest_is_kept(self, client: Client, world: World) -> None:
+        client.create(INPUTS)
+        world.double("m1", "m0", created_at="2026-11-24T09:00:00Z")
+        assert client.create(INPUTS)[0] == "m0"
+        assert list(world.cloud.machines) == ["m0"]
+
+    def test_a_double_within_its_minimum_runtime_is_ended_by_a_later_up(self, client: Client, world: World) -> None:
+        client.create(INPUTS)
+        world.double("m1", "m9", created_at="2026-11-24T11:00:00Z")
+        world.fail("delete_instance", NotYetTerminable("too early", 600.0))
+        with pytest.raises(Failed, match=r"m9 is a second machine .* in 10 min") as failed:
             client.create(INPUTS)
-        assert failed.value.id == "m0"
+        assert failed.value.id == "m1"
+        assert client.update("m1", INPUTS, failed.value.properties) == STATE
+        assert list(world.cloud.machines) == ["m1"]
+
+    def test_time_that_ran_out_is_told_with_its_price(self, client: Client, world: World) -> None:
+        world.cloud.new_state = InstanceState.PENDING
+        with pytest.raises(Failed, match=r"is pending and not usable .* may bill 2\.50 USD/h: `pulumi up`") as failed:
+            dataclasses.replace(client, timeout=0.2).create(INPUTS)
+        assert failed.value.id == "m1"
 
     def test_cancel_while_it_is_pending(self, client: Client, world: World) -> None:
         world.cloud.new_state = InstanceState.PENDING
@@ -274,6 +318,12 @@ class TestDelete:
         later.delete(id, INPUTS, state)
         assert world.cloud.machines == {}
         later.delete(id, INPUTS, state)
+
+    def test_takes_doubles_along(self, serve: Serve, client: Client, world: World) -> None:
+        id, state = client.create(INPUTS)
+        world.double(id, "m9")
+        serve(world.instance()).delete(id, INPUTS, state)
+        assert world.cloud.machines == {}
 
     @pytest.mark.parametrize("at", ["get_instance", "delete_instance"])
     def test_a_cloud_that_cannot_be_asked_fails_loudly(
