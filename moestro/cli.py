@@ -36,6 +36,8 @@ def _group(context: typer.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every error on purpose is one line on stderr."""
+    if sys.stdout is None:  # it was closed before the start (`>&-`)
+        sys.stdout = io.StringIO()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without our signs gets a question mark for them
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
@@ -67,8 +69,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _done(code: int) -> int:
     """The exit code, once everything that was printed is out; a full disk is not found out by the interpreter's end."""
-    if sys.stdout is not None:
-        sys.stdout.flush()
+    sys.stdout.flush()
     return code
 
 

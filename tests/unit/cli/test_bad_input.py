@@ -145,6 +145,12 @@ def test_a_full_disk_is_one_line(command: str) -> None:
     assert done.stderr == "moestro: reading or writing failed: [Errno 28] No space left on device\n"
 
 
+@pytest.mark.parametrize("command", ["models", "plan mixtral-8x7b"])
+def test_a_closed_output_takes_nothing(command: str) -> None:
+    done = in_bash(f"{command} >&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("command", ["plan mixtral-8x7b --explain", "plan --seed-tables"])
 def test_a_terminal_without_our_signs(command: str) -> None:
     done = in_bash(command, PYTHONIOENCODING="ascii")
