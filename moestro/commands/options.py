@@ -14,6 +14,7 @@ class PlanOptions:
     Attributes:
         gpus: GPU types to look at; none, or ``auto``, is all of the catalog.
         max_price: USD an hour of the whole replica, at most.
+        unpriced: whether a plan of no known price may stand where none of a known price keeps to that.
     """
 
     model: str | None = None
@@ -48,6 +49,7 @@ class PlanOptions:
     compare: bool = False
     html: Path | None = None
     pin: Path | None = None
+    unpriced: bool = False
     seed_tables: bool = False
 
     @property

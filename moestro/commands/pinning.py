@@ -7,7 +7,7 @@ from typing import Any
 
 from moestro import paths
 from moestro.commands.options import AUTO, PlanOptions
-from moestro.commands.pin import pin, read_stack
+from moestro.commands.pin import pin, read_stack, read_text
 from moestro.errors import InvalidInput
 from moestro.planning.cost import SPOT
 from moestro.planning.plan import Plan
@@ -52,6 +52,7 @@ def from_stack(options: PlanOptions, path: Path) -> PlanOptions:
         options,
         **open_ones,
         gpus=("cpu",) if own_gpu else gpus,
+        unpriced=options.max_price is None,  # the order has the stack's limit again
         regions=options.regions or settings.cloud.regions,
         spot=options.spot or settings.gpu.purchase == SPOT,
         engine=engine.name if options.engine == PlanOptions().engine else options.engine,
@@ -66,13 +67,13 @@ def write_choice(path: Path, plan: Plan) -> str:
     Raises:
         InvalidInput: the file has no place for them or cannot be written.
     """
-    before = path.read_text(encoding="utf-8")
+    before = read_text(path)
     after = pin(before, {"type": plan.gpu, "count": plan.count, "purchase": plan.cost.purchase})
     what = f"{plan.count}x {plan.gpu}, {plan.cost.purchase}"
     if after == before:
         return f"{path} already says {what}"
     try:
-        path.write_text(after, encoding="utf-8")
+        path.write_bytes(after.encode("utf-8"))
     except OSError as error:
         raise InvalidInput(f"stack file {path} cannot be written: {error.strerror}") from None
     unknown = (

@@ -127,7 +127,7 @@ class _Desk:
             options.spot,
             options.most_nodes,
             options.max_price,
-            unpriced=options.pin is not None,  # the order has the stack's limit again
+            options.unpriced,
         )
         target = Target(options.min_tokens_per_second, options.max_p95_seconds)
         models, matrix = [self.model], decision_matrix()

@@ -46,6 +46,18 @@ def test_only_this_section_is_touched() -> None:
     assert pin(text, {"type": "H200_SXM5"}).endswith("  moe:gateway:\n    type: auto\n")
 
 
+def test_line_ends_stay() -> None:
+    text = STACK.replace("\n", "\r\n")
+    assert pin(text, {"type": "H200_SXM5", "count": 8}) == pin(STACK, {"type": "H200_SXM5", "count": 8}).replace(
+        "\n", "\r\n"
+    )
+
+
+def test_a_key_in_quotes() -> None:
+    pinned = pin('config:\n  "moe:gpu":\n    type: auto\n', {"type": "H200_SXM5"})
+    assert pinned == 'config:\n  "moe:gpu":\n    type: H200_SXM5\n'
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("config:\n  moe:gpu: {type: auto}\n", "as a block"), ("config:\n  moe:name: a\n", "no 'moe:gpu' section")],
@@ -70,3 +82,8 @@ class TestReadStack:
             path.write_text(text)
         with pytest.raises(InvalidInput, match=message):
             read_stack(path)
+
+    def test_no_text(self, tmp_path: Path) -> None:
+        (tmp_path / "s.yaml").write_bytes(b"config: {\xff")
+        with pytest.raises(InvalidInput, match="is no text in UTF-8"):
+            read_stack(tmp_path / "s.yaml")

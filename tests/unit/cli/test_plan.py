@@ -244,6 +244,16 @@ config:
         assert outcome.code == 0
         assert "pinned 1x H200_SXM5" in outcome.out
         assert "its price is not known here" in outcome.out
+        before = stack.read_text()
+        strict = shell("plan", "--pin", stack, "--gpu", "A100_80G_PCIE", "--gpu", "H200_SXM5", "--max-price", "0.5")
+        assert (strict.code, stack.read_text()) == (2, before)
+        assert "is known to cost at most $0.5/h" in strict.err
+
+    def test_line_ends_of_the_file_stay(self, shell: Shell, tmp_path: Path) -> None:
+        stack = tmp_path / "Pulumi.x.yaml"
+        stack.write_bytes(self.STACK.replace("\n", "\r\n").encode())
+        assert shell("plan", "--pin", stack).code == 0
+        assert stack.read_bytes().count(b"\n") == stack.read_bytes().count(b"\r\n") > 10
 
     @pytest.mark.parametrize("name", ["deepseek-prod", "mixtral-dev", "local"])
     def test_every_stack_of_the_checkout_can_be_pinned(self, name: str, shell: Shell, tmp_path: Path) -> None:
