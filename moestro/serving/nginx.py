@@ -43,12 +43,24 @@ _ERRORS = {
     "no_key": ("no API key: send the header Authorization: Bearer KEY", "invalid_request_error", "missing_api_key"),
     "wrong_key": ("this API key is not accepted", "invalid_request_error", "invalid_api_key"),
     "not_found": ("there is nothing here: the API is under /v1/", "invalid_request_error", "not_found"),
-    "malformed": ("the request is malformed or its headers are too large", "invalid_request_error", "bad_request"),
-    "too_large": ("the request body is larger than this service takes", "invalid_request_error", "body_too_large"),
-    "too_many": ("too many requests with this API key: wait, then try again", "requests", "rate_limit_exceeded"),
-    "unavailable": ("no replica can answer now: try again in some seconds", "server_error", "unavailable"),
-    "too_slow": ("the replica did not answer in time", "server_error", "timeout"),
     "plain": ("this port speaks TLS: use https", "invalid_request_error", "tls_required"),
+}
+
+_MALFORMED = ("the request is malformed or its headers are too large", "invalid_request_error", "bad_request")
+# The same by the status of what nginx itself answers. 494 (headers too large) is told to clients as 400.
+_STATUS_ERRORS = {
+    400: _MALFORMED,
+    404: _ERRORS["not_found"],
+    405: ("this method is not for this API", "invalid_request_error", "method_not_allowed"),
+    413: ("the request body is larger than this service takes", "invalid_request_error", "body_too_large"),
+    414: ("the path of the request is too long", "invalid_request_error", "path_too_long"),
+    429: ("too many requests with this API key: wait, then try again", "requests", "rate_limit_exceeded"),
+    494: _MALFORMED,
+    500: ("the gateway could not work on this request", "server_error", "gateway_error"),
+    501: ("this transfer encoding is not supported", "invalid_request_error", "not_supported"),
+    503: ("no replica can answer now: try again in some seconds", "server_error", "unavailable"),
+    504: ("the replica did not answer in time", "server_error", "timeout"),
+    505: ("this HTTP version is not supported: use 1.1", "invalid_request_error", "not_supported"),
 }
 
 # Field -> nginx variable. No header and no query is logged: a key never is. Lists ("a, b") are attempts in their order.
@@ -57,8 +69,8 @@ _LOG = {
     "request_id": "$request_id",
     "user": "$moestro_user",
     "client": "$remote_addr",
-    "method": "$request_method",
-    "path": "$uri",
+    "method": "$moestro_method",
+    "path": "$moestro_path",
     "status": "$status",
     "request_bytes": "$request_length",
     "response_bytes": "$bytes_sent",
@@ -222,6 +234,7 @@ def _main(spec: GatewaySpec, paths: GatewayPaths, digest: str) -> str:
         shutdown_seconds=max(3600, spec.read_timeout_seconds),
         limits=_limits(spec),
         errors={name: _error(*parts) for name, parts in _ERRORS.items()},
+        status_errors={status: _error(*parts) for status, parts in _STATUS_ERRORS.items()},
         log_format=_log_format(spec.served_name),
         files=_FILES,
         paths=paths,

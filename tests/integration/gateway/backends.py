@@ -4,8 +4,10 @@ import json
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.integration.gateway.pki import Authority, Leaf
@@ -15,11 +17,24 @@ EVENT_SECONDS = 0.2
 
 
 class StandIn:
-    """Answers every request with its own name, or as ``failure`` says; remembers what it was asked."""
+    """Answers every request with its own name, or as it is told; remembers what it was asked.
+
+    Attributes:
+        failure: the status to answer with instead.
+        cut_requests: hang up on requests instead of answering.
+        cut_streams: hang up after two events of a stream.
+        location: where to redirect to.
+        left: set when a client hung up during a stream.
+        peers: the port that each request came from, one for each connection.
+    """
 
     def __init__(self, name: str, directory: Path, leaf: Leaf, authority: Authority) -> None:
         self.name = name
         self.failure: int | None = None
+        self.cut_requests = self.cut_streams = False
+        self.location: str | None = None
+        self.left = threading.Event()
+        self.peers: list[int] = []
         self.hold = threading.Event()
         self.hold.set()
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
@@ -70,19 +85,26 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bytes) -> None:
         owner = self.server.owner
         owner.requests.append((self.command, self.path, dict(self.headers.items()), body))
+        owner.peers.append(self.client_address[1])
         owner.hold.wait(30)
-        if owner.failure:
+        if owner.cut_requests:
+            self.close_connection = True
+        elif owner.location:
+            self._reply(307, {}, {"Location": owner.location})
+        elif owner.failure:
             self._reply(owner.failure, {"error": "stand-in"})
         elif body and json.loads(body).get("stream"):
             self._stream()
         else:
             self._reply(200, {"served_by": owner.name})
 
-    def _reply(self, status: int, value: dict[str, str]) -> None:
+    def _reply(self, status: int, value: dict[str, str], headers: Mapping[str, str] = MappingProxyType({})) -> None:
         data = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        for name, text in headers.items():
+            self.send_header(name, text)
         self.end_headers()
         self.wfile.write(data)
 
@@ -91,10 +113,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        try:
+            self._events()
+        except OSError:
+            self.server.owner.left.set()
+            raise
+
+    def _events(self) -> None:
         for number in range(EVENTS):
             event = f"data: {number}\n\n".encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
             time.sleep(EVENT_SECONDS)
+            if self.server.owner.cut_streams and number:
+                self.close_connection = True
+                return
         self.wfile.write(b"0\r\n\r\n")
 
 

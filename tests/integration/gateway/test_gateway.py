@@ -1,6 +1,7 @@
 """What the rendered configuration does in a real nginx. The backends are stand-ins (see backends.py)."""
 
 import json
+import socket
 import ssl
 import subprocess
 import threading
@@ -28,6 +29,16 @@ BODY = {"model": "tiny", "prompt": "hello"}
 def complete(scene: Scene, key: str | None = ALICE, **body: object) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return httpx.post(f"{scene.nginx.url}/v1/completions", json=BODY | body, headers=headers, timeout=20)
+
+
+def raw(scene: Scene, text: str) -> tuple[str, str]:
+    """Head and body of the answer to exactly this text."""
+    with socket.create_connection(("127.0.0.1", scene.nginx.spec.listen_port), timeout=5) as connection:
+        connection.sendall(text.encode())
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    return head, body
 
 
 def stream(scene: Scene, started: threading.Event | None = None) -> list[tuple[float, str]]:
@@ -74,6 +85,14 @@ class TestKeys:
         assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
         assert all(not each.requests for each in scene.backends)
 
+    @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "])
+    def test_the_scheme_is_read_as_http_reads_it(self, gateway: Start, scheme: str) -> None:
+        scene = gateway()
+
+        reply = httpx.get(f"{scene.nginx.url}/v1/models", headers={"authorization": f"{scheme} {ALICE}"})
+
+        assert reply.status_code == 200
+
     def test_the_engine_gets_its_own_key_and_never_the_users(self, gateway: Start) -> None:
         scene = gateway()
 
@@ -108,9 +127,15 @@ class TestPaths:
             "/load_lora_adapter",
             "/v1/load_lora_adapter",
             "/v1/unload_lora_adapter",
+            "/v1/loads",
+            "/v1/%6coads",
             "/v1/../metrics",
             "/v1/%2e%2e/metrics",
             "/v1/%2E%2E%2Fmetrics",
+            "//v1/../metrics",
+            "/docs",
+            "/openapi.json",
+            "/moestro-error",
             "/status",
             "/digest",
         ],
@@ -134,6 +159,49 @@ class TestPaths:
 
         assert [path for each in scene.backends for _, path, _, _ in each.requests] == ["/v1/a%20b/models?x=1"]
 
+    def test_an_engines_redirect_leads_back_to_the_gateway(self, gateway: Start) -> None:
+        scene = gateway()
+        for each in scene.backends:
+            each.location = "https://127.0.0.1/v1/models"
+
+        reply = httpx.get(f"{scene.nginx.url}/v1/models/", headers={"Authorization": f"Bearer {ALICE}"})
+
+        assert (reply.status_code, reply.headers["location"]) == (307, "/v1/models")
+
+
+class TestMalformed:
+    @pytest.mark.parametrize(
+        ("line", "headers", "status", "code"),
+        [
+            ("GET /v1/../../metrics HTTP/1.1", "", 400, "bad_request"),
+            ("GET /v1/%zz HTTP/1.1", "", 400, "bad_request"),
+            ("GET /v1/%00 HTTP/1.1", "", 400, "bad_request"),
+            ("nonsense", "", 400, "bad_request"),
+            ("GET /v1/models HTTP/1.1", f"X-Long: {'x' * 40_000}\r\n", 400, "bad_request"),
+            ("GET /v1/models HTTP/1.1", "Authorization: Bearer another\r\n", 400, "bad_request"),
+            ("TRACE /v1/models HTTP/1.1", "", 405, "method_not_allowed"),
+            (f"GET /v1/{'x' * 9_000} HTTP/1.1", "", 414, "path_too_long"),
+            ("POST /v1/completions HTTP/1.1", "Transfer-Encoding: other\r\n", 501, "not_supported"),
+            ("GET /v1/models HTTP/3.0", "", 505, "not_supported"),
+        ],
+        ids=lambda value: str(value)[:30],
+    )
+    def test_what_nginx_cannot_read_gets_an_openai_error_too(
+        self, gateway: Start, line: str, headers: str, status: int, code: str
+    ) -> None:
+        scene = gateway()
+
+        head, body = raw(scene, f"{line}\r\nHost: x\r\nAuthorization: Bearer {ALICE}\r\n{headers}\r\n")
+
+        assert f"HTTP/1.1 {status} " in head
+        assert "Content-Type: application/json" in head
+        assert json.loads(body)["error"]["code"] == code
+        assert all(not each.requests for each in scene.backends)
+        entry = json.loads(scene.nginx.access_log(1)[0])
+        assert entry["status"] == status
+        assert line.startswith(entry["method"])
+        assert "moestro-error" not in entry["path"]
+
 
 class TestStreaming:
     def test_events_arrive_one_by_one(self, gateway: Start) -> None:
@@ -142,6 +210,36 @@ class TestStreaming:
         assert [line for _, line in events] == [f"data: {number}" for number in range(EVENTS)]
         gaps = [later - earlier for (earlier, _), (later, _) in pairwise(events)]
         assert min(gaps) > EVENT_SECONDS / 2, gaps
+
+    def test_a_client_that_leaves_ends_the_generation(self, gateway: Start) -> None:
+        scene = gateway()
+        headers = {"Authorization": f"Bearer {ALICE}"}
+        url, body = f"{scene.nginx.url}/v1/completions", BODY | {"stream": True}
+
+        with httpx.stream("POST", url, json=body, headers=headers) as reply:
+            next(reply.iter_lines())
+
+        _wait_for(lambda: any(each.left.is_set() for each in scene.backends))
+        assert sum(each.completions for each in scene.backends) == 1
+
+    def test_a_stream_that_an_engine_cuts_is_cut_and_not_begun_anew(self, gateway: Start) -> None:
+        scene = gateway()
+        for each in scene.backends:
+            each.cut_streams = True
+
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+            stream(scene)
+
+        assert sum(each.completions for each in scene.backends) == 1
+
+    def test_connections_to_engines_are_used_again(self, gateway: Start) -> None:
+        scene = gateway()
+
+        with httpx.Client(headers={"Authorization": f"Bearer {ALICE}"}) as client:  # one connection: one worker
+            assert {client.get(f"{scene.nginx.url}/v1/models").status_code for _ in range(12)} == {200}
+
+        assert sum(len(each.peers) for each in scene.backends) == 12
+        assert sum(len(set(each.peers)) for each in scene.backends) == len(scene.backends)
 
     def test_a_reload_leaves_a_running_stream_alone_and_serves_new_requests_elsewhere(self, gateway: Start) -> None:
         scene = gateway()
@@ -235,6 +333,16 @@ class TestFailures:
         assert {complete(scene).status_code for _ in range(8)} == {200}
         assert scene.backends[0].completions > 0, "the failing replica was never asked: this proves nothing"
 
+    @pytest.mark.parametrize("padding", [0, 3_000_000], ids=["kept in memory", "kept in a file"])
+    def test_a_replica_that_hangs_up_costs_no_request(self, gateway: Start, padding: int) -> None:
+        scene = gateway()
+        scene.backends[0].cut_requests = True
+
+        assert {complete(scene, padding="x" * padding).status_code for _ in range(6)} == {200}
+
+        assert scene.backends[0].completions > 0, "the failing replica was never asked: this proves nothing"
+        assert len({body for each in scene.backends for *_, body in each.requests}) == 1, "all got the whole body"
+
     @pytest.mark.parametrize("status", [400, 429, 500])
     def test_other_answers_of_an_engine_pass_unchanged_and_once(self, gateway: Start, status: int) -> None:
         scene = gateway()
@@ -256,6 +364,8 @@ class TestFailures:
         assert reply.status_code == 503
         assert reply.json()["error"]["code"] == "unavailable"
         assert int(reply.headers["Retry-After"]) > 0
+        entry = json.loads(scene.nginx.access_log(1)[0])
+        assert [entry[name] for name in ("method", "path", "status")] == ["POST", "/v1/completions", 503]
         assert complete(scene, None).status_code == 401
 
     def test_all_replicas_drained_is_a_503_too(self, gateway: Start) -> None:

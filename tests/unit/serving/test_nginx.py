@@ -72,9 +72,12 @@ def walk(block: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield from walk(each.get("block", []))
 
 
+def walk_all(path: Path) -> Iterator[dict[str, Any]]:
+    return walk(crossplane.parse(str(path), combine=True)["config"][0]["parsed"])
+
+
 def directives(path: Path, name: str) -> list[list[str]]:
-    parsed = crossplane.parse(str(path), combine=True)
-    return [each["args"] for each in walk(parsed["config"][0]["parsed"]) if each["directive"] == name]
+    return [each["args"] for each in walk_all(path) if each["directive"] == name]
 
 
 class TestSyntax:
@@ -118,9 +121,12 @@ class TestSyntax:
         assert directives(path, "worker_shutdown_timeout") == [["7200s"]]
 
     def test_error_bodies_are_openai_errors(self, paths: GatewayPaths, tmp_path: Path) -> None:
-        bodies = [args[1] for args in directives(written(FULL, paths, tmp_path), "return") if args[1].startswith("{")]
+        path = written(FULL, paths, tmp_path)
+        mapped = [block for block in walk_all(path) if block["args"] == ["$status", "$moestro_error"]]
+        bodies = [args[1] for args in directives(path, "return") if args[1].startswith("{")]
+        bodies += [each["args"][0] for each in mapped[0]["block"]]
 
-        assert len(bodies) >= 8
+        assert len(bodies) >= 15
         for body in bodies:
             assert json.loads(body)["error"].keys() == {"message", "type", "param", "code"}
 
