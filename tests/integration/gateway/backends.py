@@ -24,6 +24,7 @@ class StandIn:
         cut_requests: hang up on requests instead of answering.
         cut_streams: hang up after two events of a stream.
         location: where to redirect to.
+        received: where set, an event of a stream follows once the client has released this for the event before.
         left: set when a client hung up during a stream.
         peers: the port that each request came from, one for each connection.
     """
@@ -33,6 +34,7 @@ class StandIn:
         self.failure: int | None = None
         self.cut_requests = self.cut_streams = False
         self.location: str | None = None
+        self.received: threading.Semaphore | None = None
         self.left = threading.Event()
         self.peers: list[int] = []
         self.hold = threading.Event()
@@ -123,11 +125,20 @@ class _Handler(BaseHTTPRequestHandler):
         for number in range(EVENTS):
             event = f"data: {number}\n\n".encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
-            time.sleep(EVENT_SECONDS)
+            if not self._go_on():
+                return
             if self.server.owner.cut_streams and number:
                 self.close_connection = True
                 return
         self.wfile.write(b"0\r\n\r\n")
+
+    def _go_on(self) -> bool:
+        """Whether the next event may follow."""
+        received = self.server.owner.received
+        if received is None:
+            time.sleep(EVENT_SECONDS)
+        self.close_connection = received is not None and not received.acquire(timeout=10)
+        return not self.close_connection
 
 
 def _context(directory: Path, name: str, leaf: Leaf, authority: Authority) -> ssl.SSLContext:

@@ -14,12 +14,13 @@ import httpx
 
 from moestro.serving.nginx import GatewayPaths, GatewaySpec, gateway_files, generation_state, replica_state
 
-NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+UNPACKED = Path(os.environ.get("MOESTRO_CACHE", "")) / "toolchain/nginx/usr/sbin"
+NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:{UNPACKED}")
 
 
 class Nginx:
     def __init__(self, directory: Path, spec: GatewaySpec) -> None:
-        assert NGINX, "nginx is not installed: run scripts/setup"
+        assert NGINX, "nginx is not installed: run scripts/setup nginx"
         self.directory = directory
         self.spec = replace(spec, listen_port=free_port(), status_port=free_port())
         self.paths = GatewayPaths(
