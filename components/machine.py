@@ -24,6 +24,7 @@ def rent(
         image=cloud.image,
         max_usd_per_hour=cloud.max_usd_per_hour,
         ssh_key_id=identity.ssh_key.key_id,
+        public_key=identity.key_pair.public_key,
         opts=opts,
     )
 

@@ -11,7 +11,7 @@ from components.resources import Engine, Instance, Runtime, Weights
 from moestro.declaration import local_directory
 from moestro.hosts.layout import cuda_home, service_directory
 from moestro.planning.plan import Plan
-from moestro.serving.engines import engine
+from moestro.serving.engines import compiles_deep_gemm, engine
 from moestro.serving.launch import Endpoint
 from moestro.serving.render import render
 from moestro.settings import ModelSettings, Settings
@@ -61,7 +61,7 @@ class Replica(ComponentResource):
             device=choice.device,
             engine=choice.engine,
             engine_version=choice.version,
-            deep_gemm=choice.use_deep_gemm,
+            deep_gemm=compiles_deep_gemm(choice),
             opts=self._on_host,
         )
 
@@ -99,7 +99,7 @@ class Replica(ComponentResource):
         endpoint = endpoint_of(self._settings, self._plan, model_path)
         launch = render(self._plan, endpoint, program=program)
         # DeepGEMM compiles its kernels on the host with the nvcc that Runtime installed beside the engine.
-        compiler = {"CUDA_HOME": cuda_home()} if self._plan.engine.use_deep_gemm else {}
+        compiler = {"CUDA_HOME": cuda_home()} if compiles_deep_gemm(self._plan.engine) else {}
         return {"argv": list(launch.argv), "env": launch.env | compiler}
 
 

@@ -58,7 +58,12 @@ class InstanceInputs(Model):
         description="Most that an offer may cost when renting, USD/hour of the whole machine.",
         gt=0,
     )
-    ssh_key_id: Annotated[str, Mark.REPLACES] = Field(description="Id of the key that may log in.", min_length=1)
+    ssh_key_id: Annotated[str, Mark.QUIET] = Field(
+        description="The cloud's id of the key that may log in; used when renting.", min_length=1
+    )
+    public_key: Annotated[str, Mark.REPLACES] = Field(
+        description="That key: a machine keeps the key it was rented with, whatever the cloud forgets.", min_length=1
+    )
 
     def query(self) -> OfferQuery:
         """What an acceptable offer looks like."""

@@ -6,6 +6,9 @@ from typing import Annotated
 from pydantic import Field
 
 from moestro.clouds import ordering
+from moestro.clouds.base import Cloud
+from moestro.clouds.base import Instance as Machine
+from moestro.errors import CloudError
 from provider.cloud_access import CloudOpener, open_cloud
 from provider.models import Mark, Model, Stored
 from provider.resource import Context, Found, Resource
@@ -55,6 +58,25 @@ class SshKey(Resource[SshKeyInputs, SshKeyOutputs]):
         return Found(state) if any(key.id == resource_id for key in keys) else None
 
     def delete(self, context: Context, resource_id: str, inputs: SshKeyInputs, state: SshKeyOutputs) -> None:
-        """Remove it from the cloud, if we put it there."""
-        if state.owned:
-            self._open(inputs.cloud).delete_ssh_key(resource_id, context.wait)
+        """Remove it from the cloud, if we put it there.
+
+        Raises:
+            CloudError: machines that were ordered with it still bill. All that the state knows of are gone by now, so
+                these are of a run that was killed before it could write them down.
+        """
+        if not state.owned:
+            return
+        cloud = self._open(inputs.cloud)
+        left = ordering.machines_with_key(cloud, resource_id, context.wait)
+        if left:
+            raise CloudError(_still_used(cloud, inputs.name, left))
+        cloud.delete_ssh_key(resource_id, context.wait)
+
+
+def _still_used(cloud: Cloud, name: str, machines: list[Machine]) -> str:
+    listed = ", ".join(f"{machine.name} ({machine.id}, {machine.usd_per_hour:.2f} USD/h)" for machine in machines)
+    return (
+        f"{cloud.name}: machines outside the state were ordered with the key {name} and bill: {listed}; an earlier run "
+        f"was killed right after ordering them. Run `pulumi up`, which finds them again, and then `pulumi destroy`; or "
+        f"end them in the cloud's console"
+    )

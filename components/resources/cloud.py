@@ -66,6 +66,7 @@ class Instance(Resource):
         gpu_count: Input[int],
         purchase: Input[str],
         ssh_key_id: Input[str],
+        public_key: Input[str],
         regions: Input[Sequence[Input[str]]] | None = None,
         providers: Input[Sequence[Input[str]]] | None = None,
         image: Input[str] | None = None,
@@ -83,6 +84,7 @@ class Instance(Resource):
             "image": image,
             "maxUsdPerHour": max_usd_per_hour,
             "sshKeyId": ssh_key_id,
+            "publicKey": public_key,
         }
         super().__init__(resource_name, inputs, opts)
 

@@ -87,6 +87,7 @@ class Instance:
     ssh_user: str = "ubuntu"
     created_at: str | None = None
     total_cost_usd: float | None = None
+    ssh_key_id: str | None = None  # the registered key that it was ordered with, where the cloud says so
 
 
 @dataclass(frozen=True, slots=True)

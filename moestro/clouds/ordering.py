@@ -129,6 +129,19 @@ def ensure_ssh_key(cloud: Cloud, name: str, public_key: str, wait: Wait) -> SshK
         return found
 
 
+def machines_with_key(cloud: Cloud, key_id: str, wait: Wait) -> list[Instance]:
+    """Every machine ordered with the registered key that may still bill; lists may show what has just ended."""
+    listed = [instance for instance in cloud.list_instances(wait) if instance.ssh_key_id == key_id]
+    return [instance for instance in listed if not _has_ended(cloud, instance.id, wait)]
+
+
+def _has_ended(cloud: Cloud, instance_id: str, wait: Wait) -> bool:
+    try:
+        return cloud.get_instance(instance_id, wait).state in ENDED
+    except NotFound:
+        return True
+
+
 def _find_key(cloud: Cloud, public_key: str, wait: Wait) -> SshKey | None:
     wanted = public_key.split()[:2]
     return next((key for key in cloud.list_ssh_keys(wait) if key.public_key.split()[:2] == wanted), None)

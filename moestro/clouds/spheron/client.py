@@ -258,6 +258,7 @@ def _instance(wire: w.DeploymentWire) -> Instance:
         ssh_user=wire.user or user or "ubuntu",
         created_at=wire.created_at,
         total_cost_usd=wire.total_cost,
+        ssh_key_id=wire.ssh_key_id,
     )
 
 

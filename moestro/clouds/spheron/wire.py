@@ -73,6 +73,7 @@ class DeploymentWire(Wire):
     ssh_port: int | None = None
     hourly_rate: float | None = None
     total_cost: float | None = None
+    ssh_key_id: str | None = None
     created_at: str | None = None
 
 

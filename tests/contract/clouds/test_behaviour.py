@@ -101,6 +101,12 @@ class TestOrders:
 
 
 class TestMachines:
+    def test_tells_the_key_it_was_ordered_with(self, stage: Stage, clock: Clock) -> None:
+        machine = stage.rented()
+        assert machine.ssh_key_id
+        [listed] = stage.cloud.list_instances(clock.wait())
+        assert listed.ssh_key_id == machine.ssh_key_id
+
     def test_listing_and_finding(self, stage: Stage, clock: Clock) -> None:
         machine = stage.rented()
         assert [found.id for found in stage.cloud.list_instances(clock.wait())] == [machine.id]

@@ -70,6 +70,12 @@ class PaperStack(Stack):
         """Take a machine away without Pulumi's knowledge."""
         client_of(self.paper).delete_instance(machine.id, Wait.of(30))
 
+    def delete_key_behind(self) -> None:
+        """Take the registered keys away without Pulumi's knowledge."""
+        cloud = client_of(self.paper)
+        for key in cloud.list_ssh_keys(Wait.of(30)):
+            cloud.delete_ssh_key(key.id, Wait.of(30))
+
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     """Wait until ``condition`` holds."""

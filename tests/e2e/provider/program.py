@@ -28,6 +28,7 @@ machines = [
         regions=config.get_object("regions"),
         max_usd_per_hour=config.get_float("limit"),
         ssh_key_id=ssh_key.key_id,
+        public_key=key_pair.public_key,
     )
     for number in range(config.require_int("machines"))
 ]

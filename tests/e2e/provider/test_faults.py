@@ -92,6 +92,15 @@ class TestBehindPulumi:
         stack.up()
         settled(stack)
 
+    def test_a_key_taken_away_is_registered_again_and_replaces_no_machine(self, stack: PaperStack) -> None:
+        stack.up()
+        before = {machine.id for machine in stack.machines()}
+        stack.delete_key_behind()
+        assert "1 deleted" in stack.refresh().output
+        assert "1 created" in stack.up().output
+        assert {machine.id for machine in stack.machines()} == before
+        settled(stack)
+
     def test_a_preempted_machine_is_replaced_after_a_refresh(self, stack: PaperStack) -> None:
         stack.up()
         stack.faults.arm("preemption", times=1)
@@ -139,6 +148,20 @@ class TestKilled:
         stack.pulumi("cancel", "--yes")
         stack.up()
         settled(stack, machines=1)
+
+    def test_then_destroy_leaves_nothing_that_bills_unsaid(self, stack: PaperStack) -> None:
+        stack.faults.arm("slow_post", times=2, seconds=60)
+        running = stack.start("up", "--yes", "--skip-preview")
+        until(lambda: len(stack.machines()) == 2, 30)
+        stack.kill("pulumi", "provider")
+        running.wait()
+        stack.pulumi("cancel", "--yes")
+        failed = stack.destroy(check=False)
+        assert failed.code != 0
+        assert all(f"{machine.name} ({machine.id}" in failed.output for machine in stack.machines())
+        stack.up()
+        stack.destroy()
+        assert (stack.machines(), stack.resources()) == ([], [])
 
     def test_only_the_command_and_its_plugin_leaves_by_itself(self, stack: PaperStack) -> None:
         stack.slow_machines(seconds=20)

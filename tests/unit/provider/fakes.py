@@ -73,6 +73,7 @@ class FakeCloud:
             usd_per_hour=order.offer.usd_per_hour,
             address="192.0.2.7",
             created_at="2026-11-24T10:00:00Z",
+            ssh_key_id=order.ssh_key_id,
         )
         self.machines[machine.id] = machine
         self._meet("create_instance!", wait)

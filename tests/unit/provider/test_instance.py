@@ -29,6 +29,7 @@ INPUTS: dict[str, Any] = {
     "gpuCount": 8,
     "purchase": "on-demand",
     "sshKeyId": "k1",
+    "publicKey": "ssh-ed25519 AAAA",
 }
 NAME = unique_name(INPUTS)
 HOST_KEY = "ssh-ed25519 HOSTKEY"
@@ -356,7 +357,7 @@ class TestDiff:
             {"regions": ["north"]},
             {"providers": ["acme"]},
             {"image": "debian"},
-            {"sshKeyId": "k2"},
+            {"publicKey": "ssh-ed25519 BBBB"},
             {"cloud": "other"},
         ],
     )
@@ -372,8 +373,9 @@ class TestDiff:
         answer = client.diff(INPUTS, INPUTS | {"name": "new"}, STATE)
         assert (list(answer.diffs), list(answer.replaces)) == (["name"], [])
 
-    def test_the_price_limit_is_for_renting_only(self, client: Client) -> None:
-        assert list(client.diff(INPUTS, INPUTS | {"maxUsdPerHour": 1.0}, STATE).diffs) == []
+    @pytest.mark.parametrize("change", [{"maxUsdPerHour": 1.0}, {"sshKeyId": "registered-again"}])
+    def test_what_matters_when_renting_only(self, client: Client, change: dict[str, Any]) -> None:
+        assert list(client.diff(INPUTS, INPUTS | change, STATE).diffs) == []
 
     def test_the_same_name_is_deleted_before_it_is_replaced(self, client: Client) -> None:
         assert client.diff(INPUTS, INPUTS, STATE | {"state": "failed"}).deleteBeforeReplace

@@ -2,8 +2,10 @@ from typing import Any
 
 import pytest
 
+from moestro.clouds.base import InstanceState, OfferQuery, Order
 from moestro.clouds.base import SshKey as RegisteredKey
 from moestro.errors import CloudError
+from moestro.waiting import Wait
 from provider.ssh_key import SshKey
 from tests.unit.provider.conftest import Serve
 from tests.unit.provider.fakes import FakeCloud
@@ -41,6 +43,19 @@ def test_is_deleted_twice(client: Client, cloud: FakeCloud) -> None:
     client.delete(id, INPUTS, state)
     assert cloud.keys == {}
     client.delete(id, INPUTS, state)
+
+
+def test_stays_while_a_machine_outside_the_state_was_ordered_with_it(client: Client, cloud: FakeCloud) -> None:
+    id, state = client.create(INPUTS)
+    offer = cloud.list_offers(OfferQuery("H100", 8), Wait.of(1))[0]
+    machine = cloud.create_instance(Order("web-0", offer, id), Wait.of(1))
+    cloud.create_instance(Order("somebody-elses", offer, "k9"), Wait.of(1))
+    with pytest.raises(Failed, match=r"bill: web-0 \(m\d, 2\.50 USD/h\); .* Run `pulumi up`"):
+        client.delete(id, INPUTS, state)
+    assert list(cloud.keys) == [id]
+    cloud.change(machine.id, state=InstanceState.GONE)
+    client.delete(id, INPUTS, state)
+    assert cloud.keys == {}
 
 
 def test_a_key_that_somebody_else_registered_stays(client: Client, cloud: FakeCloud) -> None:
