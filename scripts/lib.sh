@@ -6,7 +6,10 @@ shopt -s inherit_errexit
 exec 3>&2
 EXPLAINED=69 # exit status after a line that says it all
 LOG="$MOESTRO_CACHE/logs/setup.log"
-mkdir -p "$(dirname "$LOG")"
+if ! mkdir -p "$MOESTRO_CACHE/logs" 2>/dev/null || [ ! -w "$MOESTRO_CACHE/logs" ]; then
+    printf '  %s\n' "$MOESTRO_CACHE cannot be written: set MOESTRO_CACHE to a directory that can" >&3
+    exit "$EXPLAINED"
+fi
 
 # Say one line to the user.
 say() {
@@ -32,7 +35,7 @@ step() {
     printf '\n== %s, %s\n' "$name" "$(date -u +%FT%TZ)" >>"$LOG"
     # In a process group of its own, so that an interrupt ends all of it; and not in an `if`, which would turn off -e.
     set -m
-    (set -e && "$@") >>"$LOG" 2>&1 </dev/null 9>&- &
+    (set -e && "$@") >>"$LOG" 2>&1 </dev/null &
     child=$!
     set +m
     trap 'kill -TERM -- "-$child" 2>/dev/null; exit 130' INT TERM

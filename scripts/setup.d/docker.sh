@@ -48,7 +48,7 @@ docker_start() {
     forget_stale_pid dockerd "$MOESTRO_CACHE/docker/dockerd.pid"
     forget_stale_pid containerd /var/run/docker/containerd/containerd.pid
     setsid nohup dockerd --data-root "$MOESTRO_CACHE/docker/data" --pidfile "$MOESTRO_CACHE/docker/dockerd.pid" \
-        </dev/null >>"$MOESTRO_CACHE/logs/dockerd.log" 2>&1 3>&- 9>&- &
+        </dev/null >>"$MOESTRO_CACHE/logs/dockerd.log" 2>&1 3>&- 8>&- 9>&- &
 }
 
 # forget_stale_pid PROGRAM FILE: after a crash, Docker takes any process that has got the noted number for its own.

@@ -12,20 +12,29 @@ setup_pulumi() {
 }
 
 pulumi_engine() {
-    if [ ! -x "$PULUMI_DIRECTORY/bin/pulumi" ] && ! moestro_pulumi_usable; then
+    if ! pulumi_in_cache && ! moestro_pulumi_usable; then
+        ! have pulumi || note "the Pulumi on PATH will not do (older than $MOESTRO_PULUMI_VERSION, or without its language host)"
         pulumi_official || pulumi_build
     fi
     [ ! -e "$PULUMI_DIRECTORY/built" ] || install -m 755 scripts/toolchain/pulumi-language-python "$PULUMI_DIRECTORY/bin/"
 }
 
+# Whole, as it was installed: what was interrupted or damaged is made again.
+pulumi_in_cache() {
+    [ -x "$PULUMI_DIRECTORY/bin/pulumi-language-python-exec" ] &&
+        [ "$("$PULUMI_DIRECTORY/bin/pulumi" version)" = "v$MOESTRO_PULUMI_VERSION" ]
+}
+
 # The official installer, given five seconds to be reached. It writes nowhere else.
 pulumi_official() {
-    local installer="$MOESTRO_CACHE/toolchain/install-pulumi.sh"
+    local installer="$MOESTRO_CACHE/toolchain/install-pulumi.sh" unfinished="$PULUMI_DIRECTORY.unfinished"
     have curl || debian_packages "curl" curl ca-certificates
     mkdir -p "$(dirname "$installer")"
     curl -fsSL --connect-timeout 5 --max-time 60 -o "$installer" https://get.pulumi.com || return 1
     note "downloading Pulumi $MOESTRO_PULUMI_VERSION"
-    sh "$installer" --version "$MOESTRO_PULUMI_VERSION" --install-root "$PULUMI_DIRECTORY" --no-edit-path
+    rm -rf "$unfinished"
+    sh "$installer" --version "$MOESTRO_PULUMI_VERSION" --install-root "$unfinished" --no-edit-path || return 1
+    rm -rf "$PULUMI_DIRECTORY" && mv "$unfinished" "$PULUMI_DIRECTORY"
 }
 
 pulumi_build() (

@@ -2,6 +2,7 @@
 # The virtual environment .venv: every package of requirements.lock, and this checkout itself.
 
 OLDEST_PYTHON=3.11
+export UV_CACHE_DIR="${UV_CACHE_DIR:-$MOESTRO_CACHE/uv}" PIP_CACHE_DIR="${PIP_CACHE_DIR:-$MOESTRO_CACHE/pip}"
 
 setup_python() {
     step "Python environment" python_environment
@@ -10,7 +11,7 @@ setup_python() {
 python_environment() {
     local stamp
     stamp="$(sha256 requirements.lock pyproject.toml)"
-    if [ -x .venv/bin/python ] && [ "$(cat .venv/moestro-stamp 2>/dev/null)" = "$stamp" ] && .venv/bin/python -c ''; then
+    if [ "$(cat .venv/moestro-stamp 2>/dev/null)" = "$stamp" ] && python_works; then
         return
     fi
     python_create
@@ -21,13 +22,20 @@ python_environment() {
 
 # An environment with the locked uv in it, which installs the rest in seconds (and takes pip away again).
 python_create() {
-    ! .venv/bin/uv --version || return 0
+    ! { python_works && .venv/bin/uv --version; } || return 0
     local python
     python="$(python_interpreter)"
     rm -rf .venv
     "$python" -m venv .venv
     sed -n '/^uv==/,/^ *# via/p' requirements.lock >.venv/uv.lock
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.lock
+}
+
+# Whether the environment was made here and with the interpreter that it has now: neither a moved checkout nor a system
+# that got another Python can use it.
+python_works() {
+    grep -qsF -- " $(pwd -P)/.venv" .venv/pyvenv.cfg &&
+        .venv/bin/python -I -c 'import os, sys, sysconfig; sys.exit(not os.path.isdir(sysconfig.get_path("purelib")))'
 }
 
 # An interpreter that is new enough and can make virtual environments, installed where there is none.

@@ -1,5 +1,7 @@
 """scripts/env: defaults for whoever has nothing, and no change for whoever has something."""
 
+import os
+import pwd
 import stat
 import subprocess
 from pathlib import Path
@@ -23,9 +25,9 @@ def environment(home: Path, times: int = 1, **given: str) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in printed.rstrip("\0").split("\0"))
 
 
-def executable(path: Path) -> Path:
+def executable(path: Path, says: str = "v3.999.0") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("#!/bin/sh\n")
+    path.write_text(f"#!/bin/sh\necho {says}\n")
     path.chmod(0o755)
     return path
 
@@ -102,9 +104,40 @@ class TestPath:
         assert path[0].startswith(f"{tmp_path}/.cache/moestro/toolchain/pulumi-3.")
         assert path.index(str(bare)) > 0
 
+    @pytest.mark.parametrize("version", ["v3.50.0", "v2.25.2", "Segmentation fault"])
+    def test_one_that_is_too_old_or_broken_comes_after_the_caches(self, tmp_path: Path, version: str) -> None:
+        theirs = executable(tmp_path / "theirs/pulumi", version).parent
+        executable(theirs / "pulumi-language-python")
+        path = environment(tmp_path, PATH=f"{theirs}:{SYSTEM_PATH}")["PATH"].split(":")
+        assert path[0].startswith(f"{tmp_path}/.cache/moestro/toolchain/pulumi-3.")
+
     def test_sourcing_twice_changes_nothing(self, tmp_path: Path) -> None:
         once, twice = environment(tmp_path), environment(tmp_path, times=2)
         assert {key: once[key] for key in once if key != "_"} == {key: twice[key] for key in twice if key != "_"}
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    script = f". {CHECKOUT}/scripts/env; echo went on"
+    given = {"HOME": str(tmp_path), "PATH": SYSTEM_PATH, "MOESTRO_CACHE": "/dev/null/cache"}
+    ran = subprocess.run(["bash", "-euc", script], env=given, capture_output=True, text=True)
+    assert ran.returncode != 0
+    assert ran.stderr == "  /dev/null/cache cannot be written: set MOESTRO_CACHE to a directory that can\n"
+    assert ran.stdout == ""
+
+
+def test_the_users_cdpath_does_not_lead_astray(tmp_path: Path) -> None:
+    script = f"CDPATH={tmp_path}:..; cd {CHECKOUT}; . scripts/env; echo $MOESTRO_CHECKOUT"
+    (tmp_path / "scripts").mkdir()
+    given = {"HOME": str(tmp_path), "PATH": SYSTEM_PATH}
+    ran = subprocess.run(["bash", "-euc", script], env=given, capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{CHECKOUT}\n"
+
+
+def test_a_home_that_is_not_set_is_the_users_own(tmp_path: Path) -> None:
+    script = f". {CHECKOUT}/scripts/env; echo $HOME"
+    given = {"PATH": SYSTEM_PATH, "MOESTRO_CACHE": str(tmp_path), "PULUMI_BACKEND_URL": "theirs"}
+    ran = subprocess.run(["bash", "-euc", script], env=given, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == pwd.getpwuid(os.getuid()).pw_dir
 
 
 def test_the_users_own_parallelism_is_kept(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """The steps of scripts/setup: one clear line when something is missing, nothing done that need not be."""
 
+import os
+import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -119,13 +122,36 @@ class TestDocker:
 
 class TestPulumi:
     OFFLINE = "moestro_pulumi_usable() { false; }; pulumi_official() { return 1; };"
+    INSTALL = (
+        "install_into() { mkdir -p $1/bin; touch $1/bin/pulumi-language-python-exec;"
+        'printf "#!/bin/sh\\necho $2\\n" >$1/bin/pulumi; chmod +x $1/bin/*; };'
+    )
 
     def test_in_the_cache_is_not_fetched_again(self, tmp_path: Path) -> None:
         lines = (
-            "mkdir -p $PULUMI_DIRECTORY/bin; touch $PULUMI_DIRECTORY/bin/pulumi; chmod +x $PULUMI_DIRECTORY/bin/pulumi;"
+            f"{self.INSTALL} install_into $PULUMI_DIRECTORY v$MOESTRO_PULUMI_VERSION;"
             "pulumi_official() { echo fetched; }; pulumi_engine"
         )
         assert bash(lines, tmp_path, sources="pulumi").stdout == ""
+
+    @pytest.mark.parametrize(
+        "damage", ["rm $1/pulumi-language-python-exec", ": >$1/pulumi", "rm -r $1", "echo >$1/pulumi"]
+    )
+    def test_that_is_damaged_in_the_cache_is_fetched_again(self, tmp_path: Path, damage: str) -> None:
+        lines = (
+            f"{self.INSTALL} install_into $PULUMI_DIRECTORY v$MOESTRO_PULUMI_VERSION;"
+            f"harm() {{ {damage}; }}; harm $PULUMI_DIRECTORY/bin; pulumi_official() {{ echo fetched; }}; pulumi_engine"
+        )
+        assert bash(lines, tmp_path, sources="pulumi").stdout == "fetched\n"
+
+    def test_takes_its_place_only_when_it_is_whole(self, tmp_path: Path) -> None:
+        lines = (
+            "have() { true; }; curl() { true; }; touch $HOME/interrupted;"
+            "sh() { mkdir -p $5/bin; touch $5/bin/pulumi; [ ! -e $HOME/interrupted ]; };"
+            "pulumi_official || ls $PULUMI_DIRECTORY; rm $HOME/interrupted; pulumi_official && ls $PULUMI_DIRECTORY/bin"
+        )
+        ran = bash(lines, tmp_path, sources="pulumi")
+        assert ran.stdout == "pulumi\n", ran.stderr
 
     def test_is_built_only_where_the_official_one_cannot_be_reached(self, tmp_path: Path) -> None:
         assert (
@@ -148,13 +174,154 @@ def test_an_unknown_part_or_kind_is_refused_with_the_choice(tmp_path: Path) -> N
     setup = bash("scripts/setup kettle", tmp_path)
     assert (setup.returncode, setup.stderr.strip()) == (
         69,
-        "there is no part 'kettle': choose from python pulumi docker image model",
+        "there is no part 'kettle': choose from python pulumi docker image model nginx",
     )
     test = bash("scripts/test slow", tmp_path)
     assert (test.returncode, test.stderr.strip()) == (
         69,
         "there is no kind of test 'slow': choose from lint unit contract integration e2e",
     )
+
+
+class TestPythonEnvironment:
+    MAKE = "cd $HOME; python3 -m venv --without-pip .venv; "
+
+    @pytest.mark.parametrize(
+        ("happens", "works"),
+        [
+            ("true", True),
+            ("ln -sf /nowhere .venv/bin/python", False),
+            ("mv .venv/lib/python3.* .venv/lib/python3.1", False),
+            ("mkdir moved; mv .venv moved; cd moved", False),
+            ("rm -r .venv", False),
+        ],
+    )
+    def test_is_made_again_where_its_python_or_its_place_is_another(
+        self, tmp_path: Path, happens: str, works: bool
+    ) -> None:
+        ran = bash(f"{self.MAKE} {happens}; python_works", tmp_path, sources="python")
+        assert (ran.returncode == 0) is works
+
+    def test_nothing_is_cached_outside_of_the_cache(self, tmp_path: Path) -> None:
+        ran = bash("env", tmp_path, sources="python")
+        assert f"UV_CACHE_DIR={tmp_path}/uv" in ran.stdout.splitlines()
+        assert f"PIP_CACHE_DIR={tmp_path}/pip" in ran.stdout.splitlines()
+
+
+class TestNginx:
+    LIBRARY = "NGINX_DIRECTORY=$HOME/nginx; "
+    PACKAGES = (
+        'apt-get() { [ "$1" = download ] && [ "$3" = nginx-core ] && touch nginx-core_1.deb; };'
+        'dpkg() { mkdir -p usr/sbin; printf "#!/bin/sh\\n" >usr/sbin/nginx; chmod +x usr/sbin/nginx; };'
+    )
+
+    def test_of_the_system_is_used(self, tmp_path: Path) -> None:
+        ran = bash(f"{self.LIBRARY} have() {{ true; }}; nginx_unpack() {{ echo; }}; nginx_program", tmp_path, "nginx")
+        assert (ran.returncode, ran.stdout) == (0, "")
+
+    def test_is_unpacked_and_not_installed_where_there_is_none(self, tmp_path: Path) -> None:
+        lines = f"{self.LIBRARY} {self.PACKAGES} have() {{ false; }}; is_debian() {{ true; }}; nginx_program"
+        for _ in range(2):
+            assert bash(lines, tmp_path, "nginx").returncode == 0
+        assert sorted(path.name for path in tmp_path.glob("nginx*")) == ["nginx"]
+        assert (tmp_path / "nginx/usr/sbin/nginx").exists()
+
+    def test_elsewhere_is_asked_for_in_one_line(self, tmp_path: Path) -> None:
+        ran = bash(f"{self.LIBRARY} have() {{ false; }}; is_debian() {{ false; }}; nginx_program", tmp_path, "nginx")
+        assert ran.returncode == 69
+        assert ran.stderr.strip().splitlines()[-1] == "  nginx, which tests start on loopback, is missing: install it"
+
+
+class TestAtTheSameTime:
+    def test_what_a_killed_setup_left_running_keeps_its_lock(self, tmp_path: Path) -> None:
+        lines = (
+            'exec >/dev/null 2>&1 3>&1 9>"$HOME/lock"; flock 9; work() { echo $BASHPID >"$HOME/pid"; exec sleep 50; };'
+            "(until [ -s $HOME/pid ]; do sleep 0.05; done; kill -KILL $$) & step Work work"
+        )
+        assert bash(lines, tmp_path).returncode == -9
+        free = ["flock", "-n", str(tmp_path / "lock"), "true"]
+        try:
+            assert subprocess.run(free, check=False).returncode == 1
+        finally:
+            os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while subprocess.run(free, check=False).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+class TestUp:
+    """scripts/up in a checkout of its own, with a Pulumi and a setup that do nothing but say so."""
+
+    PULUMI = """#!/bin/sh
+[ "$1" != version ] || { echo v3.999.0; exit; }
+echo "$*" >>"$HOME/calls"
+[ "$1 $2" != "stack export" ] || cat "$HOME/export" 2>/dev/null
+[ "$1" != up ] || [ ! -e "$HOME/slow" ] || { touch "$HOME/begun"; sleep 50; }
+"""
+
+    @pytest.fixture
+    def checkout(self, tmp_path: Path) -> Path:
+        checkout = tmp_path / "a checkout"
+        for name in ("scripts/up", "scripts/env", "requirements.txt"):
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(CHECKOUT / name, checkout / name)
+        for name, text in {
+            "scripts/setup": "#!/bin/sh\n",
+            ".venv/bin/python": "#!/bin/sh\ncat >/dev/null\n",
+            ".venv/bin/pulumi": self.PULUMI,
+            ".venv/bin/pulumi-language-python": "#!/bin/sh\n",
+        }.items():
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            (checkout / name).write_text(text)
+            (checkout / name).chmod(0o755)
+        return checkout
+
+    def environment(self, home: Path, **given: str) -> dict[str, str]:
+        return {"HOME": str(home), "PATH": "/usr/bin:/bin", "MOESTRO_CACHE": f"{home}/the cache"} | given
+
+    def up(self, checkout: Path, home: Path, **given: str) -> subprocess.CompletedProcess[str]:
+        environment = self.environment(home, **given)
+        line = [checkout / "scripts/up"]
+        return subprocess.run(line, env=environment, cwd="/", capture_output=True, text=True, timeout=60)
+
+    def test_from_anywhere_and_where_there_are_blanks(self, checkout: Path, tmp_path: Path) -> None:
+        ran = self.up(checkout, tmp_path)
+        assert ran.returncode == 0, ran.stderr
+        assert "up --stack local --yes --skip-preview --suppress-outputs" in (tmp_path / "calls").read_text()
+
+    def test_in_a_backend_that_the_user_is_logged_in_to(self, checkout: Path, tmp_path: Path) -> None:
+        (tmp_path / ".pulumi").mkdir()
+        (tmp_path / ".pulumi/credentials.json").write_text('{"current": "https://api.example.com"}')
+        ran = self.up(checkout, tmp_path)
+        assert ran.returncode == 0, ran.stderr
+
+    @pytest.mark.parametrize("size", [0, 200_000])
+    def test_interrupted_creates_are_forgotten_however_long_the_state_is(
+        self, checkout: Path, tmp_path: Path, size: int
+    ) -> None:
+        (tmp_path / "export").write_text('"pending_operations": [\n' + "x\n" * size)
+        assert self.up(checkout, tmp_path).returncode == 0
+        assert "refresh --stack local --yes" in (tmp_path / "calls").read_text()
+
+    def test_twice_at_once_is_refused_in_one_line(self, checkout: Path, tmp_path: Path) -> None:
+        (tmp_path / "slow").touch()
+        line = [checkout / "scripts/up"]
+        first = subprocess.Popen(
+            line, env=self.environment(tmp_path), start_new_session=True, stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "begun").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        second = self.up(checkout, tmp_path)
+        first.kill()  # as with kill -9: Pulumi goes on
+        first.wait()
+        third = self.up(checkout, tmp_path)
+        os.killpg(first.pid, signal.SIGKILL)
+        for ran in (second, third):
+            said = f"  another scripts/up is at work with {tmp_path}/the cache: wait for it to end\n"
+            assert (ran.returncode, ran.stderr) == (69, said)
 
 
 class TestRoomForHosts:
