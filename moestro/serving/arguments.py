@@ -3,7 +3,7 @@
 import re
 
 from moestro.errors import InvalidInput
-from moestro.planning.plan import Plan
+from moestro.planning.plan import EngineChoice, Plan
 from moestro.serving.launch import Endpoint, Node
 
 ONLY_NODE = Node()
@@ -53,6 +53,11 @@ def version_tuple(version: str) -> tuple[int, int, int]:
         raise InvalidInput(f"engine version '{version}' is not of the form 0.33.0")
     major, minor, patch = (int(part) for part in found.groups())
     return major, minor, patch
+
+
+def sparse_attention(choice: EngineChoice) -> bool:
+    """Whether the model has DeepSeek's sparse attention; those models alone have this tokenizer."""
+    return choice.tokenizer_mode == "deepseek_v32"
 
 
 def network_environment(node: Node, host_variable: str) -> dict[str, str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 import yaml
 
 from moestro.errors import InvalidInput
-from moestro.planning.plan import Plan
+from moestro.planning.plan import EngineChoice, Plan
+from moestro.serving.arguments import sparse_attention
 from moestro.serving.launch import Launch
 from moestro.serving.systemd import environment_text
 
@@ -58,6 +59,14 @@ def engine(name: str) -> Engine:
     if name not in _ENGINES:
         raise InvalidInput(f"engine '{name}' is unknown: use {' or '.join(_ENGINES)}")
     return _ENGINES[name]
+
+
+def compiles_deep_gemm(choice: EngineChoice) -> bool:
+    """Whether the engine compiles DeepGEMM kernels on its host, which takes nvcc there.
+
+    They are the MoE layers' where DeepGEMM runs them, and the indexer's of DeepSeek's sparse attention in any case.
+    """
+    return choice.device == "cuda" and (choice.use_deep_gemm or sparse_attention(choice))
 
 
 def with_warnings(plan: Plan) -> Plan:

@@ -8,12 +8,21 @@ import posixpath
 
 from moestro.errors import InvalidInput
 from moestro.planning.plan import EngineChoice, Plan
-from moestro.serving.arguments import ONLY_NODE, check, network_environment, option, parallel_sizes, version_tuple
+from moestro.serving.arguments import (
+    ONLY_NODE,
+    check,
+    network_environment,
+    option,
+    parallel_sizes,
+    sparse_attention,
+    version_tuple,
+)
 from moestro.serving.launch import Endpoint, Launch, Node
 
 OLDEST = (0, 12, 0)  # the first release after multi-node without Ray came (0.11.1) that was checked
 _SHUTDOWN_TIMEOUT_SINCE = (0, 18, 0)
 _TOKENIZER_MODES_SINCE = {"deepseek_v32": (0, 13, 0)}
+_INDEXER_READ_SINCE = (0, 32, 0)  # v1/attention/backends/mla/indexer.py asks has_deep_gemm(), not the variable
 _CERT_REQUIRED = 2  # ssl.CERT_REQUIRED: a client without a certificate of the authority is refused
 _RAY_PORT = 6379
 
@@ -151,19 +160,20 @@ def _scheduling(choice: EngineChoice) -> list[str]:
 
 
 def _environment(plan: Plan, node: Node) -> dict[str, str]:
-    own = _cpu_environment(plan) if plan.engine.device == "cpu" else _cuda_environment(plan.engine)
-    return own | network_environment(node, "VLLM_HOST_IP")
+    own = _cpu_environment(plan) if plan.engine.device == "cpu" else {}
+    return _deep_gemm(plan.engine) | own | network_environment(node, "VLLM_HOST_IP")
 
 
-def _cuda_environment(choice: EngineChoice) -> dict[str, str]:
+def _deep_gemm(choice: EngineChoice) -> dict[str, str]:
     """DeepGEMM by decree: "1" forces the MoE kernel and fails where it cannot run, "0" takes it off the list.
 
-    A DeepSeek sparse-attention model that is not block-FP8 (NVFP4, AWQ) keeps vLLM's default: its indexer calls
-    DeepGEMM though its experts do not.
+    The indexer of DeepSeek's sparse attention calls DeepGEMM whatever is said here, in the releases that were read.
+    Before them a model that has one and is not block-FP8 (NVFP4, AWQ) keeps vLLM's default, which forces nothing.
     """
     if choice.use_deep_gemm:
         return {"VLLM_USE_DEEP_GEMM": "1"}
-    return {} if choice.tokenizer_mode == "deepseek_v32" else {"VLLM_USE_DEEP_GEMM": "0"}
+    unread = version_tuple(choice.version) < _INDEXER_READ_SINCE
+    return {} if sparse_attention(choice) and unread else {"VLLM_USE_DEEP_GEMM": "0"}
 
 
 def _cpu_environment(plan: Plan) -> dict[str, str]:

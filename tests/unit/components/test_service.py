@@ -132,8 +132,10 @@ class TestReplicas:
         assert argv[:3] == ["/opt/vllm/bin/vllm", "serve", "/var/lib/moestro/weights/acme--tiny/main"]
         assert "--ssl-ca-certs" in argv
 
-    def test_deep_gemm_finds_its_compiler(self, recorder: Recorder) -> None:
-        declare({}, replace(PLAN, engine=replace(PLAN.engine, use_deep_gemm=True)))
+    @pytest.mark.parametrize("choice", [{"use_deep_gemm": True}, {"tokenizer_mode": "deepseek_v32"}])
+    def test_deep_gemm_finds_its_compiler(self, recorder: Recorder, choice: dict[str, Any]) -> None:
+        declare({}, replace(PLAN, engine=replace(PLAN.engine, device="cuda", **choice)))
+        assert recorder.of_type("moestro:host:Runtime")["svc-0-runtime"]["deepGemm"]
         assert "CUDA_HOME" in recorder.of_type("moestro:serve:Engine")["svc-0-engine"]["env"]
 
     def test_no_engine_key_in_argv_or_environment(self, recorder: Recorder) -> None:

@@ -1,6 +1,7 @@
 """How each engine gets its API key, and what is said of what it cannot do."""
 
 import json
+from typing import Any
 
 import pytest
 import yaml
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moestro.errors import InvalidInput
-from moestro.serving.engines import engine, with_warnings
+from moestro.serving.engines import compiles_deep_gemm, engine, with_warnings
 from moestro.serving.launch import Launch
 from tests.unit.serving.plans import plan
 
@@ -86,6 +87,19 @@ class TestSglang:
 
         assert any("cannot demand client certificates" in warning for warning in warned.warnings)
         assert not engine("sglang").client_certificates
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({"use_deep_gemm": True}, True),
+        ({"use_deep_gemm": False}, False),
+        ({"use_deep_gemm": False, "tokenizer_mode": "deepseek_v32"}, True),  # NVFP4 or AWQ: the indexer's kernels
+        ({"use_deep_gemm": False, "tokenizer_mode": "deepseek_v32", "device": "cpu"}, False),
+    ],
+)
+def test_who_needs_a_compiler_on_the_host(choice: dict[str, Any], expected: bool) -> None:
+    assert compiles_deep_gemm(plan(**choice).engine) is expected
 
 
 def test_another_engine_is_refused() -> None:

@@ -86,16 +86,17 @@ class TestDeepGemm:
             ({"use_deep_gemm": True}, "1"),
             ({"use_deep_gemm": True, "tokenizer_mode": "deepseek_v32"}, "1"),
             ({"use_deep_gemm": False}, "0"),
-            # NVFP4 V3.2: the experts do not use DeepGEMM, the sparse indexer does.
-            ({"use_deep_gemm": False, "tokenizer_mode": "deepseek_v32"}, None),
+            # NVFP4 V3.2: the experts do not use DeepGEMM, the sparse indexer does, whatever the variable says.
+            ({"use_deep_gemm": False, "tokenizer_mode": "deepseek_v32"}, "0"),
+            ({"use_deep_gemm": False, "tokenizer_mode": "deepseek_v32", "version": "0.13.0"}, None),
         ],
     )
     def test_variable(self, choice: dict[str, Any], expected: str | None) -> None:
         assert render(plan(**choice), ENDPOINT).env.get("VLLM_USE_DEEP_GEMM") == expected
 
     def test_cpu_has_none(self) -> None:
-        launch = render(plan(Layout(), device="cpu", version="0.32.0", cpu_kv_cache_gib=1), ENDPOINT)
-        assert "VLLM_USE_DEEP_GEMM" not in launch.env
+        launch = render(plan(Layout(), device="cpu", version="0.32.0", use_deep_gemm=False), ENDPOINT)
+        assert launch.env["VLLM_USE_DEEP_GEMM"] == "0"
 
 
 class TestCpu:
