@@ -21,6 +21,7 @@ def gpus() -> dict[str, GpuSpec]:
 def _spec(raw: dict[str, Any]) -> GpuSpec:
     given = {key: value for key, value in raw.items() if key != "aliases"}
     given["compute_capability"] = tuple(raw["compute_capability"])
+    given["source"] = f"{raw['source']}, {load(FILE)['date']}"
     given["memory_label"] = Label(raw["memory_label"])
     return GpuSpec(**given, tokens=tuple(raw["aliases"]))
 

@@ -46,6 +46,7 @@ def gpus(json: Json = False) -> int:
             "name": gpu.name,
             "title": gpu.title,
             "memory_gib": gpu.memory_gib,
+            "memory_label": str(gpu.memory_label),
             "bandwidth_gb_s": gpu.bandwidth_gb_s,
             "interconnect": gpu.interconnect,
             "interconnect_gb_s": gpu.interconnect_gb_s,

@@ -37,6 +37,7 @@ class PlanOptions:
     max_num_seqs: int | None = None
     enforce_eager: bool = False
     spot: bool = False
+    hours_per_day: float | None = None
     max_price: float | None = None
     max_nodes: int | None = None
     regions: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ def plan(
     max_num_seqs: Annotated[int | None, typer.Option(help="Sequences in one step.")] = None,
     enforce_eager: Annotated[bool, typer.Option("--enforce-eager", help="No CUDA graphs.")] = False,
     spot: Annotated[bool, typer.Option("--spot", help="Buy on the spot market.")] = False,
+    hours_per_day: Annotated[float | None, typer.Option(help="Hours of a daily batch job; the seed's 10.")] = None,
     max_price: Annotated[float | None, typer.Option(help="USD an hour of the replica, at most.")] = None,
     max_nodes: Annotated[int | None, typer.Option(help="Machines at most; 4, and 1 with --pin.")] = None,
     region: Annotated[list[str] | None, typer.Option("--region", help="Region to buy in; may be repeated.")] = None,

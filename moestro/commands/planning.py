@@ -10,10 +10,11 @@ from moestro.errors import InvalidInput, NothingFits
 from moestro.planning.cost import SPOT, Prices
 from moestro.planning.gpu import CPU, GpuSpec
 from moestro.planning.model import ModelSpec
-from moestro.planning.plan import Plan
+from moestro.planning.plan import Label, Plan
 from moestro.planning.planner import Request, Wanted, plan
 from moestro.planning.search import Constraints, Target, search
 from moestro.planning.throughput import Measured
+from moestro.serving.engines import with_warnings
 
 FITS, DOES_NOT_FIT = 0, 3
 
@@ -96,6 +97,8 @@ def request_of(options: PlanOptions) -> Request:
         enforce_eager=options.enforce_eager,
         purchase=SPOT if options.spot and not options.searching else Request().purchase,
         max_nodes=options.most_nodes,
+        p95_seconds=options.max_p95_seconds,
+        hours_per_day=Request().hours_per_day if options.hours_per_day is None else options.hours_per_day,
     )
 
 
@@ -108,7 +111,7 @@ class _Desk:
     measured: tuple[Measured, ...]
 
     def plan(self, gpu: GpuSpec, request: Request, explain: bool = True) -> Plan:
-        return plan(self.model, gpu, request, self.prices, decision_matrix(), explain, self.measured)
+        return with_warnings(plan(self.model, gpu, request, self.prices, decision_matrix(), explain, self.measured))
 
     def chosen(self, request: Request, options: PlanOptions) -> Plan:
         """The cheapest. For a program that reads JSON there is a plan even where none fits."""
@@ -131,7 +134,7 @@ class _Desk:
         )
         target = Target(options.min_tokens_per_second, options.max_p95_seconds)
         models, matrix = [self.model], decision_matrix()
-        return search(models, request, limits, self.prices, matrix, target, self.measured, limit=1)[0]
+        return with_warnings(search(models, request, limits, self.prices, matrix, target, self.measured, limit=1)[0])
 
     def on(self, gpu: GpuSpec, request: Request) -> Plan:
         """A plan on another GPU: the same load, with the fewest GPUs of that type."""
@@ -217,7 +220,13 @@ def _print_comparison(answer: Answer) -> None:
     rows = [plan_row(one) for one in order]
     show(table(PLAN_HEADINGS, rows, right=(2, 3, 4, 5, 6, 7), title=f"{answer.chosen.model}, fewest GPUs of each type"))
     sources = sorted({one.cost.source for one in plans if one.cost.usd_per_hour is not None})
-    show("* estimated by a roofline. Prices: " + ("; ".join(sources) or "none known"))
+    rates = "measured where --measured has it, else " if any(map(_is_measured, plans)) else ""
+    show(f"* {rates}estimated by a roofline. Weights are derived, KV tokens estimated.")
+    show("Prices: " + ("; ".join(sources) or "none known"))
+
+
+def _is_measured(one: Plan) -> bool:
+    return one.throughput_label is Label.MEASURED
 
 
 def _print_arithmetic(answer: Answer, path: str) -> None:

@@ -31,7 +31,7 @@ def _deep_gemm(plan: Plan, model: ModelSpec, gpu: GpuSpec) -> str:
     if plan.engine.use_deep_gemm:
         return f"DeepGEMM on: 128x128 block FP8 experts on {gpu.architecture}"
     if model.attention.kind is AttentionKind.DSA:
-        return "DeepGEMM left to vLLM: the sparse indexer calls it, these experts do not"
+        return "DeepGEMM off for the experts, which it does not take; the sparse indexer uses it all the same"
     if gpu.compute_capability[0] in DEEP_GEMM_MAJORS and model.quantization.block == (128, 128):
         return "DeepGEMM off: a GPU's part of an expert is no multiple of 128 wide"
     return f"DeepGEMM off: its MoE kernel takes {block} only"
@@ -39,7 +39,19 @@ def _deep_gemm(plan: Plan, model: ModelSpec, gpu: GpuSpec) -> str:
 
 def warnings(plan: Plan, model: ModelSpec, gpu: GpuSpec, request: Request) -> list[str]:
     """What to watch in a plan that fits."""
-    return [*_memory_warnings(plan, model, request), *_hardware_warnings(plan, model, gpu), *model.notes]
+    return [
+        *_memory_warnings(plan, model, request),
+        *_latency_warnings(plan, request),
+        *_hardware_warnings(plan, model, gpu),
+        *model.notes,
+    ]
+
+
+def _latency_warnings(plan: Plan, request: Request) -> list[str]:
+    if request.p95_seconds is None or request.concurrency is not None or plan.throughput_batch is None:
+        return []
+    most = plan.throughput_batch
+    return [f"p95 keeps to {request.p95_seconds:g} s with up to {most} requests in flight: let no more in at once"]
 
 
 def _memory_warnings(plan: Plan, model: ModelSpec, request: Request) -> list[str]:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from moestro.planning.plan import Cost, Label
+from moestro.planning.plan import BatchJob, Cost, Label
 
 HOURS_PER_MONTH = 730  # 8760 hours a year over 12
-DAYS_PER_MONTH = 30  # the seed's month of batch jobs
+HOURS_PER_DAY, DAYS_PER_MONTH = 10.0, 30  # the seed's batch job and its month
 ON_DEMAND, SPOT = "on-demand", "spot"
 
 
@@ -31,37 +31,43 @@ Prices = Mapping[str, Price]  # by the GPU's catalog name
 NO_PRICES: Prices = {}
 
 
-@dataclass(frozen=True, slots=True)
-class BatchJob:
-    """A job of some hours a day, on-demand against spot. Savings are negative where spot is dearer."""
+def cost_of(
+    prices: Prices,
+    gpu: str,
+    count: int,
+    purchase: str,
+    tokens_per_second: float | None,
+    hours_per_day: float = HOURS_PER_DAY,
+    rate_label: Label = Label.ESTIMATED,
+) -> Cost:
+    """The cost of ``count`` GPUs; None figures where the price list does not have them.
 
-    hours_per_day: float
-    on_demand_usd_per_day: float
-    spot_usd_per_day: float
-
-    @property
-    def saved_usd_per_day(self) -> float:
-        """What spot saves in a day."""
-        return self.on_demand_usd_per_day - self.spot_usd_per_day
-
-    @property
-    def saved_usd_per_month(self) -> float:
-        """What spot saves in 30 days."""
-        return self.saved_usd_per_day * DAYS_PER_MONTH
-
-
-def cost_of(prices: Prices, gpu: str, count: int, purchase: str, tokens_per_second: float | None) -> Cost:
-    """The cost of ``count`` GPUs; None figures where the price list does not have them."""
+    Args:
+        rate_label: where ``tokens_per_second`` comes from, and with it the cost of a million tokens.
+    """
     price = prices.get(gpu)
     each = price.of(purchase) if price else None
     labels = {"usd_per_hour": price.label if price else Label.DERIVED}
-    labels["usd_per_month"] = labels["usd_per_hour"]
-    labels["usd_per_million_tokens"] = Label.ESTIMATED
-    if price is None or each is None:
+    labels |= dict.fromkeys(("usd_per_month", "on_demand_usd_per_hour", "batch_job"), labels["usd_per_hour"])
+    labels |= {"spot_usd_per_hour": labels["usd_per_hour"], "usd_per_million_tokens": rate_label}
+    if price is None:
         return Cost(None, None, None, purchase, labels, "no price known")
-    hourly = each * count
-    per_million = usd_per_million(hourly, tokens_per_second) if tokens_per_second else None
-    return Cost(hourly, hourly * HOURS_PER_MONTH, per_million, purchase, labels, f"{price.source}, {price.date}")
+    hourly = _times(each, count)
+    return Cost(
+        usd_per_hour=hourly,
+        usd_per_month=_times(hourly, HOURS_PER_MONTH),
+        usd_per_million_tokens=usd_per_million(hourly, tokens_per_second) if hourly and tokens_per_second else None,
+        purchase=purchase,
+        labels=labels,
+        source="no price known" if each is None else f"{price.source}, {price.date}",
+        on_demand_usd_per_hour=_times(price.on_demand, count),
+        spot_usd_per_hour=_times(price.spot, count),
+        batch_job=batch_job(price, count, hours_per_day),
+    )
+
+
+def _times(usd: float | None, factor: float) -> float | None:
+    return None if usd is None else usd * factor
 
 
 def usd_per_million(usd_per_hour: float, tokens_per_second: float) -> float:
@@ -74,7 +80,8 @@ def batch_job(price: Price, count: int, hours_per_day: float) -> BatchJob | None
     if price.on_demand is None or price.spot is None:
         return None
     hours = count * hours_per_day
-    return BatchJob(hours_per_day, price.on_demand * hours, price.spot * hours)
+    saved = (price.on_demand - price.spot) * hours
+    return BatchJob(hours_per_day, price.on_demand * hours, price.spot * hours, saved, saved * DAYS_PER_MONTH)
 
 
 def price_warnings(prices: Prices, gpu: str, purchase: str) -> tuple[str, ...]:

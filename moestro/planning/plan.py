@@ -74,8 +74,22 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchJob:
+    """A job of some hours a day on a replica, bought either way; savings are negative where spot is dearer."""
+
+    hours_per_day: float
+    on_demand_usd_per_day: float
+    spot_usd_per_day: float
+    saved_usd_per_day: float
+    saved_usd_per_month: float  # of 30 days
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
-    """Cost of one replica; None where no price (or, per million tokens, no throughput) is known."""
+    """Cost of one replica; None where no price (or, per million tokens, no throughput) is known.
+
+    ``usd_per_hour`` is of ``purchase``; the two others are what both ways to buy cost, where they are offered.
+    """
 
     usd_per_hour: float | None
     usd_per_month: float | None  # 730 h
@@ -83,6 +97,9 @@ class Cost:
     purchase: str
     labels: dict[str, Label]
     source: str = ""  # of the price, with its date
+    on_demand_usd_per_hour: float | None = None
+    spot_usd_per_hour: float | None = None
+    batch_job: BatchJob | None = None  # None where one of the two is not offered
 
 
 @dataclass(frozen=True, slots=True)

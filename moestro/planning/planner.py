@@ -20,7 +20,7 @@ from moestro.planning.layout import ANY, MatrixRow, Wanted, row_for
 from moestro.planning.memory import Load, memory_of, weights_parts
 from moestro.planning.model import ModelSpec
 from moestro.planning.options import Option, options_for
-from moestro.planning.plan import Plan, Rejected
+from moestro.planning.plan import Label, Plan, Rejected
 from moestro.planning.request import Request, check
 from moestro.planning.rules import deep_gemm_runs
 from moestro.planning.throughput import Measured, throughput
@@ -100,7 +100,11 @@ def _plan(
     if engine.device == "cuda" and deep_gemm_runs(model, gpu, layout):
         engine = replace(engine, use_deep_gemm=True)
     rate = throughput(model, gpu, layout, memory, request, best.context, measured)
-    tokens_per_second = rate.tokens_per_second if rate else None
+    tokens_per_second, rate_label = (rate.tokens_per_second, rate.label) if rate else (None, None)
+    hours = request.hours_per_day
+    cost = cost_of(
+        prices, gpu.name, layout.gpus, request.purchase, tokens_per_second, hours, rate_label or Label.ESTIMATED
+    )
     return Plan(
         model=model.identifier(),
         revision=model.revision,
@@ -109,10 +113,10 @@ def _plan(
         layout=layout,
         memory=memory,
         engine=engine,
-        cost=cost_of(prices, gpu.name, layout.gpus, request.purchase, tokens_per_second),
+        cost=cost,
         reasons=(best.against,) if best.against else (),
         throughput_tokens_per_second=tokens_per_second,
-        throughput_label=rate.label if rate else None,
+        throughput_label=rate_label,
         throughput_batch=rate.batch if rate else None,
         p95_seconds=rate.p95_seconds if rate else None,
     )

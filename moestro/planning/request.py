@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from moestro.errors import InvalidInput
-from moestro.planning.cost import ON_DEMAND, SPOT
+from moestro.planning.cost import HOURS_PER_DAY, ON_DEMAND, SPOT
 from moestro.planning.kv import element_bytes
 from moestro.planning.layout import ANY, Wanted
 from moestro.planning.model import ModelSpec
@@ -26,6 +26,9 @@ class Request:
         cpu_kv_cache_gib: cache of one worker on the CPU device.
         max_nodes: nodes at most, where the planner chooses the count.
         output_tokens: length of an answer, for the latency estimate.
+        p95_seconds: what a whole answer may take; where no concurrency is asked for, the estimate is of as many
+            requests in flight as keep to it.
+        hours_per_day: of a batch job, for what spot saves of its cost.
     """
 
     count: int | None = None
@@ -45,6 +48,8 @@ class Request:
     cpu_kv_cache_gib: int = 1
     max_nodes: int = 4
     output_tokens: int = 256
+    p95_seconds: float | None = None
+    hours_per_day: float = HOURS_PER_DAY
     extra_args: tuple[str, ...] = field(default_factory=tuple)
 
 
@@ -64,6 +69,7 @@ def check(request: Request, model: ModelSpec) -> None:
     for name in ("tp", "pp", "dp", "dcp", "nodes"):
         _between(name, getattr(request.wanted, name), 1, LARGEST_COUNT)
     _between("kv_headroom", request.kv_headroom, 0, 100)
+    _between("hours_per_day", request.hours_per_day, 0, 24)
     utilization = request.gpu_memory_utilization
     if utilization is not None and not 0.1 <= utilization < 1:
         raise InvalidInput(f"gpu_memory_utilization {utilization} is not from 0.1 to below 1; 0.90 leaves headroom")

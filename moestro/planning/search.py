@@ -46,6 +46,13 @@ class Target:
         enough = self.tokens_per_second is None or (found.throughput_tokens_per_second or 0) >= self.tokens_per_second
         return enough and (self.p95_seconds is None or (found.p95_seconds or _UNPRICED) <= self.p95_seconds)
 
+    def nearest(self, plans: Sequence[Plan]) -> Plan:
+        """The fastest of those that answer in time; where none does, the one that answers soonest."""
+        in_time = [one for one in plans if replace(self, tokens_per_second=None).met_by(one)]
+        if in_time:
+            return max(in_time, key=lambda one: one.throughput_tokens_per_second or 0)
+        return min(plans, key=lambda one: one.p95_seconds or _UNPRICED)
+
 
 ANYTHING = Target()
 
@@ -78,8 +85,7 @@ def search(
         raise NothingFits(_nothing_fits(name, found, constraints))
     reaching = [one for one in fitting if target.met_by(one)]
     if not reaching:
-        best = max(fitting, key=lambda one: one.throughput_tokens_per_second or 0)
-        raise InvalidInput(f"no plan of {name} reaches the target; the fastest is {_line(best)}")
+        raise InvalidInput(f"no plan of {name} reaches the target; the fastest is {_line(target.nearest(fitting))}")
     reaching.sort(key=_order)
     affordable = [one for one in reaching if _within(one, constraints.max_usd_per_hour)]
     if not affordable and constraints.unpriced:
@@ -175,5 +181,6 @@ def _line(found: Plan) -> str:
     price = found.cost.usd_per_hour
     money = "at an unknown price" if price is None else f"at ${price:.2f}/h {found.cost.purchase or ON_DEMAND}"
     rate = found.throughput_tokens_per_second
-    speed = f", {rate:.0f} tokens/s ({found.throughput_label})" if rate else ""
+    answers = f", p95 {found.p95_seconds:.1f} s" if found.p95_seconds else ""
+    speed = f", {rate:.0f} tokens/s{answers} ({found.throughput_label})" if rate else ""
     return f"{found.count}x {found.gpu} {money}{speed}"

@@ -4,7 +4,8 @@ A step of a batch B costs the longer of reading (weights that the batch touches,
 computing (2 FLOPs a parameter a token), plus communication. Efficiencies are assumptions, named below.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -78,8 +79,24 @@ def throughput(
         if (one.gpu, one.layout) == (gpu.name, layout) and one.model in (model.name, model.repo):
             return Rate(one.tokens_per_second, one.p95_seconds, one.batch, Label.MEASURED)
     typical = request.context or min(context, TYPICAL_CONTEXT)
-    guess = estimate(model, gpu, layout, memory, typical, request.concurrency, request.output_tokens)
+
+    def of(batch: int | None) -> Estimate | None:
+        return estimate(model, gpu, layout, memory, typical, batch, request.output_tokens)
+
+    guess = of(request.concurrency)
+    if guess is not None and request.p95_seconds is not None and request.concurrency is None:
+        guess = of(_batch_within(request.p95_seconds, guess.batch, of))
     return None if guess is None else Rate(guess.tokens_per_second, guess.p95_seconds, guess.batch, Label.ESTIMATED)
+
+
+def _batch_within(seconds: float, most: int, of: Callable[[int], Estimate | None]) -> int:
+    """The most requests in flight, up to ``most``, whose p95 keeps to ``seconds``; 1 where not even one does."""
+
+    def p95(batch: int) -> float:  # more requests never make a step shorter
+        found = of(batch)
+        return 0.0 if found is None else found.p95_seconds
+
+    return max(1, bisect_right(range(1, most + 1), seconds, key=p95))
 
 
 def estimate(

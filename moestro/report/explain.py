@@ -90,6 +90,17 @@ def _seed(plan: Plan) -> Iterator[Line]:
         yield Line("the rule of thumb", formula, f"{rule:,.0f} GB", Label.ILLUSTRATIVE, "seed document")
 
 
+def _batch(plan: Plan) -> Iterator[Line]:
+    job = plan.cost.batch_job
+    if job is None or not job.on_demand_usd_per_day:
+        return
+    hourly = f"({usd(plan.cost.on_demand_usd_per_hour)} − {usd(plan.cost.spot_usd_per_hour)}) × {job.hours_per_day:g} h"
+    label, source = plan.cost.labels["batch_job"], "both ways to buy"
+    yield Line("spot saves a day", hourly, f"{usd(job.saved_usd_per_day)} USD", label, source)
+    month = f"{usd(job.saved_usd_per_day)} × 30 days"
+    yield Line("spot saves a month", month, f"{usd(job.saved_usd_per_month)} USD", label, "a job on every day")
+
+
 def _money(plan: Plan) -> Iterator[Line]:
     cost = plan.cost
     if cost.usd_per_hour is None:
@@ -103,6 +114,7 @@ def _money(plan: Plan) -> Iterator[Line]:
         cost.labels["usd_per_hour"],
         cost.source or "catalog/prices.yaml",
     )
+    yield from _batch(plan)
     yield Line("a month", f"{usd(cost.usd_per_hour)} × 730 h", month, cost.labels["usd_per_month"], "730 hours a month")
     if plan.throughput_tokens_per_second is None:
         return

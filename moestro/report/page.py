@@ -12,7 +12,7 @@ from moestro.report.checks import checks
 from moestro.report.data import launches
 from moestro.report.explain import explain
 from moestro.report.html import Figure, Page
-from moestro.report.text import plan_row
+from moestro.report.text import batch_job, plan_row
 from moestro.report.wording import UNKNOWN, command, count, layout, machine, short_count, usd
 
 
@@ -45,13 +45,11 @@ def page(
         plans=[_cells(one) for one in sorted(compared, key=_cost_order) if one.memory.fits],
         arithmetic=explain(plan, model),
         refused=[(one.gpu, one.reasons[0]) for one in refused],
-        reasons=plan.reasons,
+        reasons=(*plan.reasons, *batch_job(plan)),
         warnings=plan.warnings,
         checks=checks(plan) if plan.memory.fits else (),
         rejected=[(layout(one.layout), one.reason) for one in plan.rejected],
-        launch="\n\n".join(command(one.argv, one.env) for one in launches(plan, model_path))
-        if plan.memory.fits
-        else "",
+        launch=_launch(plan, model_path) if plan.memory.fits else "",
         footer=_footer(plan, model),
     )
 

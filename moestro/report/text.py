@@ -1,7 +1,7 @@
 """Plans and tables for a terminal. Rich draws the tables; a pipe gets the same text, unbounded and without colours."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from moestro.catalog.seed import Illustrative, illustrative, spot_use
@@ -97,10 +97,12 @@ def _fields(plan: Plan) -> list[tuple[str, str]]:
         ("overhead", f"{gib(memory.overhead_gib_per_gpu)} a GPU ({labels['overhead_gib_per_gpu']})"),
         ("KV cache", _cache(plan)),
         ("cost", _cost(plan)),
+        *[("batch job", text) for text in batch_job(plan)],
     ]
     if plan.throughput_tokens_per_second is not None:
-        speed = f"{count(plan.throughput_tokens_per_second)} output tokens/s ({plan.throughput_label})"
-        fields.append(("throughput", speed + _per_million(cost.usd_per_million_tokens) + _latency(plan)))
+        rest = _per_million(cost.usd_per_million_tokens) + _latency(plan)
+        speed = f"{count(plan.throughput_tokens_per_second)} output tokens/s{rest}"
+        fields.append(("throughput", f"{speed} ({'all ' * bool(rest)}{plan.throughput_label})"))
     if figures := illustrative(plan.model, plan.gpu, plan.count):
         fields.append(("the seed", _quoted(figures)))
     if cost.purchase == SPOT:
@@ -115,7 +117,9 @@ def _fields(plan: Plan) -> list[tuple[str, str]]:
 def _cache(plan: Plan) -> str:
     memory, label = plan.memory, plan.memory.labels["kv_tokens"]
     per_token = count(memory.kv_bytes_per_token_per_gpu)
-    return f"{count(memory.kv_tokens)} tokens ({label}) in {gib(memory.kv_gib_per_gpu)} a GPU, {per_token} B a token"
+    bytes_label = memory.labels["kv_bytes_per_token_per_gpu"]
+    left = f"{gib(memory.kv_gib_per_gpu)} a GPU ({label})"
+    return f"{count(memory.kv_tokens)} tokens in {left}, {per_token} B a token on each ({bytes_label})"
 
 
 def _cost(plan: Plan) -> str:
@@ -124,6 +128,17 @@ def _cost(plan: Plan) -> str:
         return f"{NO_PRICE}: see `moestro prices`"
     source = f"{cost.purchase}, {cost.labels['usd_per_hour']}; {cost.source}"
     return f"{usd(cost.usd_per_hour)} USD/h, {usd(cost.usd_per_month)} USD/month ({source})"
+
+
+def batch_job(plan: Plan) -> Iterator[str]:
+    """A daily job bought either way, where both are known."""
+    job = plan.cost.batch_job
+    if job is None or not job.on_demand_usd_per_day:
+        return
+    less = "saves" if job.saved_usd_per_day >= 0 else "costs more:"
+    saved = f"{usd(abs(job.saved_usd_per_day))} USD a day, {usd(abs(job.saved_usd_per_month))} USD in 30 days"
+    both = f"{usd(job.on_demand_usd_per_day)} USD on-demand, {usd(job.spot_usd_per_day)} USD on spot"
+    yield f"{job.hours_per_day:g} h a day: {both}; spot {less} {saved} ({plan.cost.labels['batch_job']})"
 
 
 def _quoted(figures: Illustrative) -> str:

@@ -44,6 +44,7 @@ CASES = {
         "max_num_batched_tokens 32 is less than max_num_seqs 64",
     ),
     "a name longer than a path": (("m" * 5000, "--gpu", "H100"), "neither in the catalog nor a directory"),
+    "a day too long": (("mixtral-8x7b", "--gpu", "H100", "--hours-per-day", "25"), "choose from 0 to 24"),
     "missing stack file": (("--pin", "/nowhere/Pulumi.x.yaml"), "cannot be read"),
 }
 

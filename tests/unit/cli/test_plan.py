@@ -133,6 +133,22 @@ class TestText:
         assert "estimated" in out
         assert "vllm serve" in out
 
+    def test_every_figure_has_its_label(self, shell: Shell) -> None:
+        labels = ("derived", "estimated", "illustrative", "measured")
+        fields = ("weights", "overhead", "KV cache", "cost", "batch job", "throughput", "the seed", "rule of thumb")
+        told = {
+            name: line for line in shell(*A100).out.splitlines() for name in fields if line.startswith(f"  {name} ")
+        }
+        assert told.keys() == set(fields)
+        assert all(any(label in line for label in labels) for line in told.values())
+
+    def test_batch_job(self, shell: Shell) -> None:
+        b200 = ("plan", "deepseek-v3.2", "--gpu", "B200", "--count", "8")
+        assert "10 h a day: 594.40 USD on-demand, 133.60 USD on spot; spot saves 460.80 USD a day" in shell(*b200).out
+        assert "spot costs more: 0.56 USD a day" in shell(*A100, "--hours-per-day", "2").out
+        assert "(59.44 − 13.36) × 10 h" in shell(*b200, "--explain").out
+        assert json.loads(shell(*b200, "--json").out)["cost"]["batch_job"]["saved_usd_per_day"] == pytest.approx(460.8)
+
     def test_refusal_names_its_reason_and_no_command(self, shell: Shell) -> None:
         outcome = shell("plan", "deepseek-v3.2", "--gpu", "A100_80G_SXM4", "--count", "8")
         assert outcome.code == 3
@@ -299,7 +315,8 @@ class TestMeasured:
         (tmp_path / "measured.json").write_text(json.dumps([result]))
         data = json.loads(shell(*one_gpu, "--measured", tmp_path / "measured.json").out)
         assert estimated["throughput"]["label"] == "estimated"
-        assert data["throughput"]["label"] == "measured"
+        assert data["throughput"]["label"] == data["cost"]["labels"]["usd_per_million_tokens"] == "measured"
+        assert estimated["cost"]["labels"]["usd_per_million_tokens"] == "estimated"
         assert data["throughput"]["tokens_per_second"] == 1234.0
         assert data["cost"]["usd_per_million_tokens"] == pytest.approx(1.07 / 3600 / 1234 * 1e6)
 

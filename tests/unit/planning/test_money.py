@@ -1,5 +1,7 @@
 """Cost, throughput and the search for the cheapest plan."""
 
+from dataclasses import replace
+
 import pytest
 
 from moestro.catalog import decision_matrix, gpus, load_gpu, load_model, load_prices, plan_catalog
@@ -38,6 +40,22 @@ class TestCost:
 
     def test_no_batch_job_without_spot(self) -> None:
         assert batch_job(load_prices()["H100_PCIE"], 1, 10) is None
+
+    def test_a_plan_has_both_ways_to_buy(self) -> None:
+        cost = plan_catalog("deepseek-v3.2", "B200", Request(count=8)).cost
+        assert (cost.on_demand_usd_per_hour, cost.spot_usd_per_hour) == (pytest.approx(59.44), pytest.approx(13.36))
+        assert cost.batch_job is not None
+        assert cost.batch_job.saved_usd_per_month == pytest.approx(13824)
+
+    def test_hours_of_the_batch_job(self) -> None:
+        cost = plan_catalog("mixtral-8x22b-fp8", "A100", Request(count=4, hours_per_day=2)).cost
+        assert cost.batch_job is not None
+        assert cost.batch_job.saved_usd_per_day == pytest.approx((1.07 - 1.14) * 4 * 2)
+
+    def test_spot_that_is_not_offered_has_no_price(self) -> None:
+        cost = cost_of(load_prices(), "H100_PCIE", 2, "spot", 100.0)
+        assert (cost.usd_per_hour, cost.usd_per_million_tokens, cost.batch_job) == (None, None, None)
+        assert cost.on_demand_usd_per_hour == pytest.approx(4.02)
 
     def test_savings_as_in_the_seed(self) -> None:
         assert spot_saving(load_prices()["B200_SXM6"]) == pytest.approx(0.78, abs=0.01)
@@ -135,3 +153,31 @@ class TestSearch:
             [load_model("mixtral-8x7b-fp8")], asked, Constraints(CARDS), load_prices(), target=Target(p95_seconds=10)
         )
         assert all((one.p95_seconds or 99) <= 10 for one in found)
+
+    def test_a_latency_target_lowers_the_requests_in_flight(self) -> None:
+        model, asked = load_model("mixtral-8x7b-fp8"), Request(context=4096)
+        limit, cards = 5.0, Constraints((load_gpu("H100"),))
+        free = search([model], asked, cards, load_prices())[0]
+        found = search([model], replace(asked, p95_seconds=limit), cards, load_prices(), target=Target(None, limit))[0]
+        assert (found.count, free.count) == (1, 1)
+        assert (found.p95_seconds or 99) <= limit < (free.p95_seconds or 0)
+        batch = found.throughput_batch or 0
+        one_more = estimate(model, load_gpu("H100"), found.layout, found.memory, 4096, batch + 1)
+        assert one_more is not None
+        assert one_more.p95_seconds > limit
+        assert f"with up to {batch} requests in flight" in " ".join(found.warnings)
+
+    def test_concurrency_that_is_asked_for_stays(self) -> None:
+        asked = Request(count=2, context=4096, concurrency=64, p95_seconds=0.1)
+        assert plan(load_model("mixtral-8x7b-fp8"), load_gpu("H100"), asked).throughput_batch == 64
+
+    def test_impossible_latency_says_what_the_soonest_is(self) -> None:
+        with pytest.raises(InvalidInput, match=r"the fastest is .*tokens/s, p95 \d") as caught:
+            search(
+                [load_model("mixtral-8x7b-fp8")],
+                Request(context=8192, p95_seconds=0.01),
+                Constraints(CARDS),
+                load_prices(),
+                target=Target(p95_seconds=0.01),
+            )
+        assert "\n" not in str(caught.value)

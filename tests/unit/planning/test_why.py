@@ -61,6 +61,6 @@ def test_stages_inside_a_node_only_where_memory_binds_and_why() -> None:
 
 def test_deep_gemm_is_said_as_it_is_set() -> None:
     assert "data-center Blackwell only" in _reason(plan_catalog("deepseek-r1", "A100", Request(count=16)), "DeepGEMM")
-    assert "left to vLLM" in _reason(plan_catalog("deepseek-v3.2-nvfp4", "B200"), "DeepGEMM")
+    assert "the sparse indexer uses it all the same" in _reason(plan_catalog("deepseek-v3.2-nvfp4", "B200"), "DeepGEMM")
     sglang = plan_catalog("deepseek-r1", "H200", Request(count=8, engine="sglang"))
     assert not any("DeepGEMM" in one for one in sglang.reasons)

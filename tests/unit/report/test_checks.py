@@ -46,7 +46,8 @@ class TestFigures:
         found = plan_catalog("mixtral-8x22b-fp8", "A100", Request(count=4))
         text = plan_text(found)
         assert "4,000 output tokens/s, 0.297 USD per million on-demand (illustrative)" in text
-        assert "output tokens/s (estimated)" in text
+        assert "of a whole answer" in text
+        assert "(all estimated)" in text
         data = json.loads(json.dumps(plan_data(found)))
         assert data["seed"]["illustrative"]["tokens_per_second"] == 4000
         assert data["seed"]["illustrative"]["label"] == "illustrative"
