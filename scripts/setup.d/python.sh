@@ -24,8 +24,8 @@ python_environment() {
 python_create() {
     ! { python_works && .venv/bin/uv --version; } || return 0
     local python
+    rm -rf .venv # before the search for an interpreter: what is left of the environment is the first on PATH
     python="$(python_interpreter)"
-    rm -rf .venv
     "$python" -m venv .venv
     sed -n '/^uv==/,/^ *# via/p' requirements.lock >.venv/uv.lock
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.lock

@@ -202,6 +202,10 @@ class TestPythonEnvironment:
         ran = bash(f"{self.MAKE} {happens}; python_works", tmp_path, sources="python")
         assert (ran.returncode == 0) is works
 
+    def test_what_an_interrupted_setup_left_is_not_made_the_base_of_the_next(self, tmp_path: Path) -> None:
+        look = "python_interpreter() { [ -e .venv ] || echo gone >&2; echo true; }; python_create"
+        assert "gone" in bash(f"{self.MAKE} {look}", tmp_path, sources="python").stderr
+
     def test_nothing_is_cached_outside_of_the_cache(self, tmp_path: Path) -> None:
         ran = bash("env", tmp_path, sources="python")
         assert f"UV_CACHE_DIR={tmp_path}/uv" in ran.stdout.splitlines()
