@@ -4,19 +4,49 @@ Every mistake is refused with its key, its value and the fix, all of them in one
 Keys are camelCase on the wire. USD per hour is always of a whole instance.
 """
 
-import difflib
+import copy
 import json
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from moestro.errors import InvalidInput
+from moestro.mistakes import described
 
 NAMESPACE = "moe"
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$")]
+
+
+def _like(pattern: str, words: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if re.search(pattern, value) is None:
+            raise ValueError(f"should be {words}")
+        return value
+
+    return AfterValidator(check)
+
+
+Name = Annotated[
+    str,
+    _like(
+        r"^[a-z][a-z0-9-]{0,38}[a-z0-9]\Z",
+        "2 to 40 lower-case letters, digits and hyphens, with a letter first and no hyphen last",
+    ),
+]
+Version = Annotated[str, _like(r"^\d+\.\d+\.\d+(\.post\d+)?\Z", "a full version such as 0.32.0")]
+Certificate = Annotated[str, _like("-----BEGIN CERTIFICATE-----", "a PEM text with -----BEGIN CERTIFICATE-----")]
 
 
 def _not_empty(value: Any) -> Any:
@@ -85,7 +115,7 @@ class EngineSettings(_Section):
     """How the engine is started."""
 
     name: Literal["vllm", "sglang"] = "vllm"
-    version: str | None = Field(default=None, pattern=r"^\d+\.\d+\.\d+(\.post\d+)?$", description="pinned by default")
+    version: Version | None = Field(default=None, description="pinned by default")
     layout: LayoutSettings | None = None
     memory_utilization: float | None = Field(default=None, gt=0.1, lt=1.0, strict=False)
     kv_cache_dtype: str | None = Field(default=None, description="such as fp8; the model's own by default")
@@ -101,7 +131,7 @@ class EngineSettings(_Section):
 class TlsSettings(_Section):
     """The gateway's public certificate, PEM texts; set them with ``pulumi config set --secret --path``."""
 
-    certificate: str = Field(pattern=r"-----BEGIN CERTIFICATE-----")
+    certificate: Certificate
     private_key: SecretStr
 
 
@@ -119,6 +149,14 @@ class GatewaySettings(_Section):
     max_body_mb: int = Field(default=64, ge=1, le=4096)
     requests_per_second_per_key: int | None = Field(default=None, ge=1)
     connections_per_key: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _machine(self) -> Self:
+        if self.placement == "own-host" and self.gpu_type is None:
+            raise ValueError("'gpuType' is missing: with placement 'own-host' name the machine to rent for nginx")
+        if self.placement == "with-replica" and self.gpu_type is not None:
+            raise ValueError("'gpuType' means nothing with placement 'with-replica': remove it or use 'own-host'")
+        return self
 
     @property
     def listen_port(self) -> int:
@@ -145,31 +183,6 @@ class Settings(_Section):
     engine: EngineSettings = EngineSettings()
     gateway: GatewaySettings = GatewaySettings()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        mistakes = list(_contradictions(self))
-        if mistakes:
-            raise ValueError("\n  ".join(mistakes))
-        return self
-
-
-def _contradictions(settings: Settings) -> Iterator[str]:
-    cpu = settings.gpu.type.lower() == "cpu"
-    if cpu != (settings.cloud.name == "sandbox"):
-        fix = "'cpu' is what the sandbox rents" if cpu else "the sandbox rents 'cpu' only"
-        yield f"gpu.type '{settings.gpu.type}' is not to be had from cloud.name '{settings.cloud.name}': {fix}"
-    if cpu and settings.engine.name == "sglang":
-        yield "engine.name 'sglang' needs CUDA GPUs, and gpu.type is 'cpu': use 'vllm'"
-    gateway = settings.gateway
-    if gateway.placement == "own-host" and gateway.gpu_type is None:
-        yield "gateway.gpuType is missing: with placement 'own-host' name the machine to rent for nginx"
-    if gateway.placement == "with-replica" and gateway.gpu_type is not None:
-        yield "gateway.gpuType means nothing with placement 'with-replica': remove it or use 'own-host'"
-    if settings.engine.max_unavailable > settings.replicas:
-        yield f"engine.maxUnavailable {settings.engine.max_unavailable} is more than replicas {settings.replicas}"
-    if gateway.placement == "with-replica" and gateway.listen_port == settings.engine.port:
-        yield f"gateway.port {gateway.listen_port} is engine.port too, on the same host: choose another"
-
 
 def parse_settings(config: Mapping[str, str]) -> Settings:
     """Read the stack's configuration as Pulumi hands it over: ``moe:key`` -> text or JSON text.
@@ -178,15 +191,76 @@ def parse_settings(config: Mapping[str, str]) -> Settings:
         InvalidInput: with one line for each mistake.
     """
     raw = {key.removeprefix(f"{NAMESPACE}:"): _value(text) for key, text in config.items() if _ours(key)}
+    settings, mistakes = _read(raw)
+    lines = [f"{key}: has another namespace than the program: write {NAMESPACE}:…" for key in config if _misplaced(key)]
+    lines += [described(mistake, Settings, NAMESPACE) for mistake in mistakes]
+    if settings is not None:
+        lines += _contradictory(settings, {str(mistake["loc"][0]) for mistake in mistakes if mistake["loc"]})
+    if settings is None or lines:
+        raise InvalidInput("\n  ".join(["the stack's configuration has mistakes:", *lines]))
+    return settings
+
+
+def in_the_clear(settings: Settings, secret_keys: Collection[str]) -> list[str]:
+    """Paths of secrets that stand readable in the stack's file; ``secret_keys`` are those that Pulumi has encrypted."""
+    if f"{NAMESPACE}:gateway" in secret_keys:
+        return []
+    users = [f"gateway.apiKeys.{user}" for user in settings.gateway.api_keys or {}]
+    return [f"{NAMESPACE}:{path}" for path in [*users, *(["gateway.tls.privateKey"] if settings.gateway.tls else [])]]
+
+
+def _read(raw: Mapping[str, Any]) -> tuple[Settings | None, list[ErrorDetails]]:
+    """The settings as far as they are right, ``None`` where too little is, and what is wrong."""
     try:
-        return Settings.model_validate(raw)
+        return Settings.model_validate(raw), []
     except ValidationError as error:
-        lines = [_line(mistake) for mistake in error.errors(include_url=False)]
-        raise InvalidInput("\n".join(["the stack's configuration has mistakes:", *lines])) from None
+        mistakes = error.errors(include_url=False)
+    try:
+        return Settings.model_validate(_without(raw, mistakes)), mistakes
+    except ValidationError:
+        return None, mistakes
+
+
+def _without(raw: Mapping[str, Any], mistakes: list[ErrorDetails]) -> dict[str, Any]:
+    rest = dict(copy.deepcopy(raw))
+    for mistake in mistakes:
+        holder: Any = rest
+        *parents, last = [part for part in mistake["loc"] if part != "[key]"]
+        for part in parents:
+            holder = holder.get(part, {}) if isinstance(holder, dict) else {}
+        if isinstance(holder, dict):
+            holder.pop(last, None)
+    return rest
+
+
+def _contradictory(settings: Settings, mistaken: set[str]) -> list[str]:
+    """What of ``settings`` goes not together; a section with mistakes of its own is not judged any further."""
+    found = _contradictions(settings)
+    return [f"{NAMESPACE}:{text}" for sections, text in found if mistaken.isdisjoint(sections.split())]
+
+
+def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Each (sections that contradict each other, in what)."""
+    cloud, gateway, engine = settings.cloud.name, settings.gateway, settings.engine
+    for key, gpu in (("gpu.type", settings.gpu.type), ("gateway.gpuType", gateway.gpu_type)):
+        if gpu is not None and (gpu.lower() == "cpu") != (cloud == "sandbox"):
+            fix = "the sandbox rents 'cpu' only" if cloud == "sandbox" else "'cpu' is what the sandbox rents"
+            yield f"{key.split('.')[0]} cloud", f"{key} '{gpu}' is not to be had from cloud.name '{cloud}': {fix}"
+    if settings.gpu.type.lower() == "cpu" and engine.name == "sglang":
+        yield "engine gpu", "engine.name 'sglang' needs CUDA GPUs, and gpu.type is 'cpu': use 'vllm'"
+    if engine.max_unavailable > settings.replicas:
+        words = f"engine.maxUnavailable {engine.max_unavailable} is more than replicas {settings.replicas}"
+        yield "engine replicas", f"{words}: lower it"
+    if gateway.placement == "with-replica" and gateway.listen_port == engine.port:
+        yield "gateway engine", f"gateway.port {engine.port} is engine.port too, on the same host: choose another"
 
 
 def _ours(key: str) -> bool:
     return key.startswith(f"{NAMESPACE}:")
+
+
+def _misplaced(key: str) -> bool:
+    return key.startswith("moestro:")
 
 
 def _value(text: str) -> Any:
@@ -194,44 +268,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _line(mistake: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in mistake["loc"])
-    return f"  {NAMESPACE}:{path}: {_reason(mistake)}" if path else f"  {_reason(mistake)}"
-
-
-def _reason(mistake: ErrorDetails) -> str:
-    kind, value = mistake["type"], mistake["input"]
-    if kind == "extra_forbidden":
-        return f"is not a key that Moestro knows{_nearest(mistake)}"
-    if kind == "missing":
-        return "is missing; add it to stacks/Pulumi.<stack>.yaml"
-    message = mistake["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if kind == "value_error" or isinstance(value, dict | SecretStr):
-        return message
-    return f"{_shown(mistake)} {message}"
-
-
-def _shown(mistake: ErrorDetails) -> str:
-    secret = {"apiKeys", "privateKey"} & {str(part) for part in mistake["loc"]}
-    return "(secret)" if secret else repr(mistake["input"])
-
-
-def _nearest(mistake: ErrorDetails) -> str:
-    section: Any = Settings
-    for part in mistake["loc"][:-1]:
-        section = _section_at(section, str(part))
-    if section is None:
-        return "; remove it"
-    names = [field.alias or name for name, field in section.model_fields.items()]
-    near = difflib.get_close_matches(str(mistake["loc"][-1]), names, n=1)
-    return f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(names)}"
-
-
-def _section_at(section: Any, key: str) -> Any:
-    if section is None:
-        return None
-    found = next((f.annotation for n, f in section.model_fields.items() if key in (n, f.alias)), None)
-    choices = (found, *get_args(found))
-    return next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 
 from moestro.errors import InvalidInput
-from moestro.settings import Settings, parse_settings
+from moestro.settings import Settings, in_the_clear, parse_settings
 
 STACKS = Path(__file__).parents[2] / "stacks"
 GOOD: dict[str, Any] = {
@@ -57,7 +57,7 @@ class TestAccepted:
 class TestMistakes:
     def test_sglang_on_the_sandbox(self) -> None:
         [found] = mistakes(engine={"name": "sglang"}, gpu={"type": "cpu"}, cloud={"name": "sandbox"})
-        assert found == "  engine.name 'sglang' needs CUDA GPUs, and gpu.type is 'cpu': use 'vllm'"
+        assert found == "  moe:engine.name 'sglang' needs CUDA GPUs, and gpu.type is 'cpu': use 'vllm'"
 
     def test_all_of_them_in_one_message(self) -> None:
         found = mistakes(replicas=0, gpu={"type": "H100_PCIE", "counts": 2}, cloud={"name": "aws"})
@@ -80,11 +80,29 @@ class TestMistakes:
             ({"model": {"repo": "a", "directory": "b"}}, "moe:model", "exactly one of"),
             ({"model": {"directory": "b", "revision": "c"}}, "moe:model", "'revision' belongs to 'repo'"),
             ({"gateway": {"apiKeys": {}}}, "moe:gateway.apiKeys", "leave the key out"),
-            ({"gpu": {"type": "cpu"}}, "gpu.type 'cpu'", "'cpu' is what the sandbox rents"),
-            ({"gateway": {"placement": "own-host"}}, "gateway.gpuType", "is missing"),
-            ({"engine": {"maxUnavailable": 2}}, "engine.maxUnavailable 2", "more than replicas 1"),
-            ({"gateway": {"port": 8000}}, "gateway.port 8000", "engine.port too"),
-            ({"name": "Bad_Name"}, "moe:name", "'Bad_Name'"),
+            ({"gpu": {"type": "cpu"}}, "moe:gpu.type 'cpu'", "'cpu' is what the sandbox rents"),
+            ({"gateway": {"placement": "own-host"}}, "moe:gateway", "'gpuType' is missing"),
+            ({"gateway": {"gpuType": "A4000_PCIE"}}, "moe:gateway", "'gpuType' means nothing"),
+            (
+                {"gateway": {"placement": "own-host", "gpuType": "cpu"}},
+                "moe:gateway.gpuType 'cpu'",
+                "'cpu' is what the sandbox rents",
+            ),
+            ({"engine": {"maxUnavailable": 2}}, "moe:engine.maxUnavailable 2", "more than replicas 1"),
+            ({"gateway": {"port": 8000}}, "moe:gateway.port 8000", "engine.port too"),
+            ({"name": "Bad_Name"}, "moe:name", "'Bad_Name' should be 2 to 40 lower-case letters"),
+            ({"name": "good-name\n"}, "moe:name", "should be 2 to 40 lower-case letters"),
+            ({"engine": {"version": "latest"}}, "moe:engine.version", "'latest' should be a full version such as"),
+            ({"gpu": "H100_PCIE"}, "moe:gpu", "'H100_PCIE' should be a section with the keys type, count, purchase"),
+            ({"gpu": ["H100_PCIE"]}, "moe:gpu", "should be a section with the keys type"),
+            ({"engine": {"layout": 2}}, "moe:engine.layout", "2 should be a section with the keys tp, pp, dp, ep"),
+            ({"cloud": {"name": "spheron", "regions": "us"}}, "moe:cloud.regions", "'us' should be a list"),
+            ({"cloud": {"name": "spheron", "image": 5}}, "moe:cloud.image", "5 should be text"),
+            ({"engine": {"enforceEager": "yes"}}, "moe:engine.enforceEager", "'yes' should be a boolean"),
+            ({"engine": {"port": None}}, "moe:engine.port", "has no value; give it one or leave the key out"),
+            ({"replicas": True}, "moe:replicas", "true should be a valid integer"),
+            ({"gateway": {"tls": "x"}}, "moe:gateway.tls", "should be a section with the keys certificate, privateKey"),
+            ({"gateway": {"apiKeys": ["x"]}}, "moe:gateway.apiKeys", "should be a section"),
         ],
     )
     def test_names_the_key_and_the_fix(self, changes: dict[str, Any], key: str, words: str) -> None:
@@ -92,10 +110,41 @@ class TestMistakes:
         assert key in line
         assert words in line
 
+    def test_contradictions_are_told_beside_mistakes_in_other_sections(self) -> None:
+        found = mistakes(
+            load={"context": -5}, replcas=2, engine={"maxUnavailable": 2}, gateway={"port": 8000}, gpu={"type": "cpu"}
+        )
+        assert len(found) == 5
+
+    def test_a_section_with_a_mistake_contradicts_nothing(self) -> None:
+        assert len(mistakes(engine={"port": 80, "maxUnavailable": 2}, gateway={"port": 8000})) == 1
+
+    def test_the_plugins_namespace_is_not_the_programs(self) -> None:
+        with pytest.raises(InvalidInput, match=r"moestro:replicas: has another namespace .* write moe:"):
+            parse_settings(wire(GOOD) | {"moestro:replicas": "2"})
+
     def test_a_secret_with_a_wrong_name_is_not_shown(self) -> None:
-        found = mistakes(gateway={"apiKeys": {"Bad Name": "sk-very-secret"}})
-        assert "Bad Name" in found[0]
-        assert "sk-very-secret" not in "\n".join(found)
+        [found] = mistakes(gateway={"apiKeys": {"Bad Name": "sk-very-secret"}})
+        assert found.startswith("  moe:gateway.apiKeys.Bad Name: 'Bad Name' should be 2 to 40 lower-case letters")
+        assert "sk-very-secret" not in found
+
+    @pytest.mark.parametrize("tls", [{"certificate": "-----BEGIN PRIVATE KEY-----\nMII", "privateKey": "k"}, "MII", 5])
+    def test_a_private_key_in_a_wrong_place_is_not_shown(self, tls: Any) -> None:
+        assert "MII" not in "\n".join(mistakes(gateway={"tls": tls}))
 
     def test_secrets_of_wrong_type_are_not_shown(self) -> None:
         assert "4242" not in "\n".join(mistakes(gateway={"apiKeys": {"alice": 4242}}))
+
+
+class TestInTheClear:
+    GATEWAY: ClassVar = {"apiKeys": {"alice": "sk-1"}, "tls": TLS}
+
+    def test_names_what_to_encrypt(self) -> None:
+        found = in_the_clear(parse(gateway=self.GATEWAY), [])
+        assert found == ["moe:gateway.apiKeys.alice", "moe:gateway.tls.privateKey"]
+
+    def test_what_is_encrypted_is_fine(self) -> None:
+        assert in_the_clear(parse(gateway=self.GATEWAY), ["moe:gateway"]) == []
+
+    def test_without_secrets_there_is_nothing_to_say(self) -> None:
+        assert in_the_clear(parse(), []) == []
