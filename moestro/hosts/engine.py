@@ -17,7 +17,7 @@ from moestro.hosts.probe import Door, Sighting, probe
 from moestro.hosts.rolling import TURNS
 from moestro.hosts.scripts import script
 from moestro.hosts.ssh import Host, connect
-from moestro.hosts.steps.firewall import ACTIVE, close_port, open_port
+from moestro.hosts.steps.firewall import ACTIVE, keep_out, let_in
 from moestro.hosts.steps.packages import install_packages
 from moestro.hosts.steps.unit import (
     Action,
@@ -175,6 +175,8 @@ class _Engine:
         look = self.look()
         files = engine_files(self.spec, look.user)
         action = decide(look, files)
+        if action in (Action.KEEP, Action.AWAIT):
+            self._let_in(gather(self.host))  # the gateway may have another address than when the engine was started
         if action is Action.KEEP and self._answers(look):
             return self.state("ready", look.record.ready_seconds)
         if action is Action.AWAIT:
@@ -194,7 +196,7 @@ class _Engine:
             "engine_remove", self.unit, _unit_file(self.spec.service), self.directory, limit, self.spec.service
         )
         self.host.run(line, timeout=limit + 30)
-        carry_out(self.host, close_port(gather(self.host), self.spec.port, self._visitors()), self.wait)
+        carry_out(self.host, keep_out(gather(self.host), self.unit), self.wait)
 
     def _visitors(self) -> list[str]:
         """Who besides the host itself has business at the engine's port; empty where no address of theirs is known."""
@@ -217,7 +219,7 @@ class _Engine:
         facts = gather(self.host)
         if not look.curl:
             carry_out(self.host, install_packages(facts, ["curl"]), self.wait)
-        self._open_port(facts)
+        self._let_in(facts)
         if look.user:
             self.host.run(script("engine_user", look.user))
         owner = f"{look.user}:{look.user}" if look.user else "root:root"
@@ -228,11 +230,12 @@ class _Engine:
             mode = 0o600 if path.endswith(_SECRET) else 0o644
             self.host.write(path, text, mode, owner if path.endswith(_READ_BY_THE_ENGINE) else "root:root")
 
-    def _open_port(self, facts: Facts) -> None:
+    def _let_in(self, facts: Facts) -> None:
         """Let the gateway in. Where client certificates keep nobody out, nobody else is let in."""
         visitors, port = self._visitors(), self.spec.port
-        if visitors or self.kind.client_certificates:
-            carry_out(self.host, open_port(facts, port, visitors), self.wait)
+        anybody = visitors or self.kind.client_certificates
+        step = let_in(facts, self.unit, port, visitors) if anybody else keep_out(facts, self.unit)
+        carry_out(self.host, step, self.wait)
         if self.kind.client_certificates:
             return
         if facts.firewall != ACTIVE:

@@ -11,11 +11,11 @@ from moestro.errors import CommandFailed, HostError
 from moestro.hosts import layout
 from moestro.hosts.connection import HostConnection
 from moestro.hosts.converge import carry_out, converge
-from moestro.hosts.facts import gather
+from moestro.hosts.facts import Facts, gather
 from moestro.hosts.scripts import script
 from moestro.hosts.ssh import Host, connect
 from moestro.hosts.steps import Step
-from moestro.hosts.steps.firewall import close_port, open_port
+from moestro.hosts.steps.firewall import keep_out, let_in
 from moestro.hosts.steps.nginx import GatewayLook, as_wanted, install_nginx, parse_look, quiet_stock_site
 from moestro.serving.nginx import (
     ConfigFile,
@@ -77,12 +77,14 @@ def ensure_gateway(connection: HostConnection, spec: GatewaySpec, wait: Wait) ->
     paths = _paths(spec.service)
     release, digest = _release(spec, paths), config_digest(spec, paths)
     host = connect(connection, wait)
-    look = _look(host, spec.service)
+    look, facts = _look(host, spec.service), gather(host)
     if not as_wanted(look, _texts(release), digest):
-        _prepare(host, look, spec.listen_port, wait)
+        _prepare(host, look, facts, wait)
         wait.report(f"{_unit(spec.service)}: new configuration")
         _apply(host, spec, release)
         look = _look(host, spec.service)
+    # Not before nginx runs so: where it cannot, the port of the configuration that goes on stays the open one.
+    carry_out(host, let_in(facts, _unit(spec.service), spec.listen_port), wait)
     return _state(host, spec, look, release, digest)
 
 
@@ -104,7 +106,7 @@ def remove_gateway(connection: HostConnection, spec: GatewaySpec, wait: Wait) ->
     )
     host = connect(connection, wait)
     host.run(line, timeout=90)
-    carry_out(host, close_port(gather(host), spec.listen_port), wait)
+    carry_out(host, keep_out(gather(host), _unit(service)), wait)
 
 
 def drain(connection: HostConnection, service: str, replica: str, wait: Wait) -> bool:
@@ -135,9 +137,7 @@ def _mark(host: Host, service: str, replica: str, taking_requests: bool) -> bool
     return host.run(line, input=text, timeout=_APPLY_SECONDS).stdout.strip() != "unknown"
 
 
-def _prepare(host: Host, look: GatewayLook, port: int, wait: Wait) -> None:
-    facts = gather(host)
-    carry_out(host, open_port(facts, port), wait)
+def _prepare(host: Host, look: GatewayLook, facts: Facts, wait: Wait) -> None:
     if not look.nginx:
         converge(host, install_nginx, facts, wait)
     elif not look.exists:

@@ -135,7 +135,8 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> Simulation:
 
     monkeypatch.setattr(module, "connect", connect)
     monkeypatch.setattr(module, "gather", lambda _: simulated)
-    monkeypatch.setattr(module, "open_port", lambda _, port, sources: f"open {port} to {sources}")
+    monkeypatch.setattr(module, "let_in", lambda _, unit, port, sources: f"open {port} to {sources} for {unit}")
+    monkeypatch.setattr(module, "keep_out", lambda _, unit: f"close {unit}")
     monkeypatch.setattr(module, "carry_out", lambda _, step, __: simulated.events.append(step))
     monkeypatch.setattr(module.gateway, "drain", mark("drain"))
     monkeypatch.setattr(module.gateway, "restore", mark("restore"))
@@ -154,6 +155,7 @@ def serving(simulation: Simulation, spec: EngineSpec = SPEC) -> None:
     simulation.record = Record(Phase.READY, digest_of(simulation.files), "run-0", "run-1", 42.0).text()
 
 
+OPEN = "open 8000 to ['192.0.2.9'] for moestro-engine-chat.service"
 WRITES = [
     "write moestro-engine-chat.service",
     "write engine.env",
@@ -167,7 +169,7 @@ def test_the_first_start_drains_nothing(simulation: Simulation) -> None:
     ensure()
 
     assert simulation.events == [
-        "open 8000 to ['192.0.2.9']",
+        OPEN,
         *WRITES,
         "note starting",
         "start",
@@ -182,7 +184,8 @@ def test_an_unchanged_engine_is_only_asked(simulation: Simulation) -> None:
     serving(simulation)
 
     assert ensure() == 42.0
-    assert simulation.events == ["probe", "restore"]
+    # The firewall is told all the same: the gateway may have moved to another address.
+    assert simulation.events == [OPEN, "probe", "restore"]
 
 
 def test_a_changed_engine_is_drained_then_idle_then_restarted_then_put_back(simulation: Simulation) -> None:
@@ -196,7 +199,7 @@ def test_a_changed_engine_is_drained_then_idle_then_restarted_then_put_back(simu
     assert story == [
         "drain",
         *(f"in flight {number}" for number in (2, 0, 1, 0, 0, 0)),
-        "open 8000 to ['192.0.2.9']",
+        OPEN,
         "note starting",
         "start",
         "probe",
@@ -234,7 +237,7 @@ def test_without_a_gateway_it_is_restarted_once_idle(simulation: Simulation) -> 
 
     assert not {"drain", "restore"} & set(simulation.events)
     assert simulation.events.index("in flight 0") < simulation.events.index("start")
-    assert "open 8000 to []" in simulation.events
+    assert OPEN.replace("'192.0.2.9'", "") in simulation.events
 
 
 def test_a_stop_while_it_drains_puts_it_back_untouched(simulation: Simulation) -> None:
@@ -256,7 +259,7 @@ def test_a_start_that_was_interrupted_is_waited_for_and_not_repeated(simulation:
 
     ensure()
 
-    assert simulation.events == ["probe", "note ready", "restore"]
+    assert simulation.events == [OPEN, "probe", "note ready", "restore"]
 
 
 def test_a_failed_unit_ends_the_wait_at_once_with_the_log_and_without_secrets(simulation: Simulation) -> None:
@@ -346,7 +349,7 @@ class TestAKeptEngineWithoutRoomForOurQuestion:
 
         ensure()
 
-        assert set(crowded.events) == {"probe", "restore"}
+        assert set(crowded.events) == {OPEN, "probe", "restore"}
 
 
 SGLANG = replace(SPEC, engine="sglang", argv=("/opt/moestro/engine/bin/sglang", "serve", "--port", "8000"), version="1")
@@ -392,7 +395,7 @@ class TestSglang:
 
         ensure(SGLANG, said=said)
 
-        assert "open 8000 to ['192.0.2.9']" in simulation.events
+        assert OPEN in simulation.events
         assert not [line for line in said if "8000" in line]
 
     def test_its_port_stays_closed_where_nobody_is_known(self, simulation: Simulation) -> None:
@@ -401,6 +404,7 @@ class TestSglang:
         ensure(replace(SGLANG, gateway=None), said=said)
 
         assert not [event for event in simulation.events if event.startswith("open")]
+        assert "close moestro-engine-chat.service" in simulation.events
         assert any("ufw keeps port 8000 closed" in line for line in said)
 
     def test_a_host_without_firewall_is_told(self, simulation: Simulation) -> None:

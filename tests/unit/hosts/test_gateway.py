@@ -28,6 +28,8 @@ SPEC = GatewaySpec(
     listen_port=8080,
 )
 
+OPEN = ("carry out", ("moestro-gateway-chat.service", 8080))
+
 
 @dataclass
 class Simulation:
@@ -94,7 +96,7 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> Simulation:
 
     monkeypatch.setattr(module, "connect", connect)
     monkeypatch.setattr(module, "gather", lambda _: None)
-    monkeypatch.setattr(module, "open_port", lambda _, port: port)
+    monkeypatch.setattr(module, "let_in", lambda _, unit, port: (unit, port))
     monkeypatch.setattr(module, "carry_out", lambda _, step, __: simulated.events.append(("carry out", step)))
     monkeypatch.setattr(module, "converge", told("install"))
     return simulated
@@ -104,7 +106,7 @@ class TestEnsure:
     def test_from_nothing(self, simulation: Simulation) -> None:
         state = ensure_gateway(CONNECTION, SPEC, Wait())
 
-        assert simulation.events == [("carry out", 8080), "install", "apply"]
+        assert simulation.events == ["install", "apply", OPEN]
         assert state.url == "http://192.0.2.1:8080"
         assert (state.state, len(state.config_digest)) == ("active", 64)
 
@@ -113,7 +115,7 @@ class TestEnsure:
         simulation.events.clear()
 
         assert ensure_gateway(CONNECTION, SPEC, Wait()) == first
-        assert simulation.events == []
+        assert simulation.events == [OPEN], "where the firewall was changed or came later, it is put right"
 
     def test_every_replica_comes_with_a_first_state_and_secrets_keep_their_mode(self, simulation: Simulation) -> None:
         ensure_gateway(CONNECTION, SPEC, Wait())
@@ -134,6 +136,7 @@ class TestEnsure:
         with pytest.raises(HostError, match=r"keys\.conf:1") as refused:
             ensure_gateway(CONNECTION, SPEC, Wait())
 
+        assert OPEN not in simulation.events, "the port of what goes on running stays the open one"
         assert "0123456789" not in str(refused.value)
         assert refused.value.__cause__ is None
         assert refused.value.__suppress_context__
