@@ -27,6 +27,7 @@ class Gateway(ComponentResource):
         self,
         name: str,
         settings: Settings,
+        served_name: str,
         identity: Identity,
         machine: Instance,
         upstreams: Sequence[tuple[str, Instance]],
@@ -39,7 +40,7 @@ class Gateway(ComponentResource):
             f"{name}-nginx",
             host=machine.connection(identity.key_pair.private_key),
             service=settings.name,
-            served_name=settings.model.served_name or settings.model.repo or settings.name,
+            served_name=served_name,
             # Addresses alone, not finished engines: nginx serves while one replica is still loading or has failed.
             upstreams=[_upstream(replica, instance, settings.engine.port) for replica, instance in upstreams],
             api_keys=identity.user_keys,

@@ -4,7 +4,7 @@ from pulumi import ComponentResource, Output, ResourceOptions
 
 from components.gateway import Gateway, own_machine
 from components.identity import Identity
-from components.replica import Replica
+from components.replica import Replica, served_name
 from components.resources import Instance
 from moestro.planning.plan import Plan
 from moestro.settings import Settings
@@ -28,7 +28,8 @@ class InferenceService(ComponentResource):
         replicas = _replicas(name, settings, plan, identity, own, child)
         machine = own or replicas[0].instance
         upstreams = [(replica.name, replica.instance) for replica in replicas]
-        gateway = Gateway(f"{name}-gateway", settings, identity, machine, upstreams, child)
+        named = served_name(settings, plan)
+        gateway = Gateway(f"{name}-gateway", settings, named, identity, machine, upstreams, child)
         self.endpoint = gateway.endpoint
         self.api_keys = identity.user_keys
         self.replicas = Output.all(*[replica.summary for replica in replicas])

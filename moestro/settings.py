@@ -46,7 +46,14 @@ Name = Annotated[
     ),
 ]
 Version = Annotated[str, _like(r"^\d+\.\d+\.\d+(\.post\d+)?\Z", "a full version such as 0.32.0")]
+ServedName = Annotated[str, _like(r"^[A-Za-z0-9._/:-]+\Z", "letters, digits and . _ / : - only")]
 Certificate = Annotated[str, _like("-----BEGIN CERTIFICATE-----", "a PEM text with -----BEGIN CERTIFICATE-----")]
+
+
+def _api_key(value: SecretStr) -> SecretStr:
+    if re.fullmatch(r"[A-Za-z0-9._~+/=-]{16,512}", value.get_secret_value()) is None:  # RFC 6750, section 2.1
+        raise ValueError("should be 16 to 512 of letters, digits and . _ ~ + / = -")
+    return value
 
 
 def _not_empty(value: Any) -> Any:
@@ -77,7 +84,9 @@ class ModelSettings(_Section):
     directory: str | None = Field(
         default=None, min_length=1, description="a local checkpoint; 'cache:NAME' is models/NAME in Moestro's cache"
     )
-    served_name: str | None = Field(default=None, description="the name clients use; the repository's by default")
+    served_name: ServedName | None = Field(
+        default=None, description="the name clients use; the repository's by default"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -134,6 +143,21 @@ class TlsSettings(_Section):
     certificate: Certificate
     private_key: SecretStr
 
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        from cryptography import x509  # only who declares TLS pays for loading it
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        try:
+            certificate = x509.load_pem_x509_certificates(self.certificate.encode())[0]
+            key = load_pem_private_key(self.private_key.get_secret_value().encode(), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise ValueError("needs PEM texts: a certificate chain and a private key without a passphrase") from None
+        if key.public_key() != certificate.public_key():
+            raise ValueError("'privateKey' is not the key of the first certificate in 'certificate'")
+        return self
+
 
 class GatewaySettings(_Section):
     """The nginx in front of the replicas."""
@@ -142,9 +166,9 @@ class GatewaySettings(_Section):
     gpu_type: str | None = Field(default=None, description="with own-host: the machine to rent; 'cpu' on the sandbox")
     port: int | None = Field(default=None, ge=1, le=65535, description="443 with TLS, else 80")
     tls: TlsSettings | None = None
-    api_keys: Annotated[dict[Name, SecretStr], BeforeValidator(_not_empty)] | None = Field(
-        default=None, description="user -> key, secrets; one key is generated where none is given"
-    )
+    api_keys: (
+        Annotated[dict[Name, Annotated[SecretStr, AfterValidator(_api_key)]], BeforeValidator(_not_empty)] | None
+    ) = Field(default=None, description="user -> key, secrets; one key is generated where none is given")
     read_timeout_seconds: int = Field(default=1800, ge=1, le=86400, description="between two reads from an engine")
     max_body_mb: int = Field(default=64, ge=1, le=4096)
     requests_per_second_per_key: int | None = Field(default=None, ge=1)
@@ -156,6 +180,13 @@ class GatewaySettings(_Section):
             raise ValueError("'gpuType' is missing: with placement 'own-host' name the machine to rent for nginx")
         if self.placement == "with-replica" and self.gpu_type is not None:
             raise ValueError("'gpuType' means nothing with placement 'with-replica': remove it or use 'own-host'")
+        return self
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> Self:
+        keys = [key.get_secret_value() for key in (self.api_keys or {}).values()]
+        if len(set(keys)) < len(keys):
+            raise ValueError("two users of 'apiKeys' have the same key: give each one of their own")
         return self
 
     @property

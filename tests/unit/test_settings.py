@@ -1,5 +1,6 @@
 """The stack's declaration: what is accepted, and that every mistake is named with its key, value and fix."""
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ import yaml
 
 from moestro.errors import InvalidInput
 from moestro.settings import Settings, in_the_clear, parse_settings
+from provider import certificates
 
 STACKS = Path(__file__).parents[2] / "stacks"
 GOOD: dict[str, Any] = {
@@ -16,7 +18,10 @@ GOOD: dict[str, Any] = {
     "model": {"repo": "mistralai/Mixtral-8x7B-Instruct-v0.1"},
     "gpu": {"type": "H100_PCIE", "count": 2},
 }
-TLS = {"certificate": "-----BEGIN CERTIFICATE-----\n…", "privateKey": "k"}
+AUTHORITY = certificates.authority("test", 1, datetime.datetime.now(datetime.UTC))
+TLS = {"certificate": AUTHORITY.certificate_pem, "privateKey": AUTHORITY.private_key_pem}
+OTHER = certificates.authority("other", 1, datetime.datetime.now(datetime.UTC))
+KEY = "sk-0123456789abcdef"
 
 
 def wire(config: dict[str, Any]) -> dict[str, str]:
@@ -102,6 +107,32 @@ class TestMistakes:
             ({"engine": {"port": None}}, "moe:engine.port", "has no value; give it one or leave the key out"),
             ({"replicas": True}, "moe:replicas", "true should be a valid integer"),
             ({"gateway": {"tls": "x"}}, "moe:gateway.tls", "should be a section with the keys certificate, privateKey"),
+            (
+                {"model": {"repo": "a", "servedName": "my model"}},
+                "moe:model.servedName",
+                "letters, digits and . _ / : -",
+            ),
+            (
+                {"gateway": {"apiKeys": {"alice": "sk short"}}},
+                "moe:gateway.apiKeys.alice",
+                "(secret) should be 16 to 512",
+            ),
+            (
+                {"gateway": {"apiKeys": {"alice": KEY, "bob": KEY}}},
+                "moe:gateway",
+                "two users of 'apiKeys' have the same",
+            ),
+            ({"gateway": {"tls": TLS | {"privateKey": "k"}}}, "moe:gateway.tls", "needs PEM texts"),
+            (
+                {"gateway": {"tls": TLS | {"privateKey": certificates.ssh_key_pair("")[1]}}},
+                "moe:gateway.tls",
+                "needs PEM texts",
+            ),
+            (
+                {"gateway": {"tls": TLS | {"privateKey": OTHER.private_key_pem}}},
+                "moe:gateway.tls",
+                "'privateKey' is not the key of the first certificate",
+            ),
             ({"gateway": {"apiKeys": ["x"]}}, "moe:gateway.apiKeys", "should be a section"),
         ],
     )
@@ -124,7 +155,7 @@ class TestMistakes:
             parse_settings(wire(GOOD) | {"moestro:replicas": "2"})
 
     def test_a_secret_with_a_wrong_name_is_not_shown(self) -> None:
-        [found] = mistakes(gateway={"apiKeys": {"Bad Name": "sk-very-secret"}})
+        [found] = mistakes(gateway={"apiKeys": {"Bad Name": "sk-very-secret-0123"}})
         assert found.startswith("  moe:gateway.apiKeys.Bad Name: 'Bad Name' should be 2 to 40 lower-case letters")
         assert "sk-very-secret" not in found
 
@@ -137,7 +168,7 @@ class TestMistakes:
 
 
 class TestInTheClear:
-    GATEWAY: ClassVar = {"apiKeys": {"alice": "sk-1"}, "tls": TLS}
+    GATEWAY: ClassVar = {"apiKeys": {"alice": KEY}, "tls": TLS}
 
     def test_names_what_to_encrypt(self) -> None:
         found = in_the_clear(parse(gateway=self.GATEWAY), [])

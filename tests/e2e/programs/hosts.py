@@ -40,7 +40,7 @@ def main() -> None:
     settings = parse_settings(config)
     identity = Identity("hosts", settings)
     machines = [(f"host-{n}", machine(f"host-{n}", settings, identity)) for n in range(settings.replicas)]
-    gateway = Gateway("gateway", settings, identity, machines[0][1], machines)
+    gateway = Gateway("gateway", settings, "tiny-mixtral", identity, machines[0][1], machines)
     pulumi.export("endpoint", gateway.endpoint)
     pulumi.export("apiKey", identity.user_keys["default"])
     pulumi.export("machines", Output.all(*[instance.name for _, instance in machines]))

@@ -279,7 +279,8 @@ config:
         stack.write_text(re.sub(r"(?m)^    type: \w+$", "    type: auto", "\n".join(kept) + "\n"))
         assert "type: auto" in stack.read_text()
         if name == "local":
-            replaced = stack.read_text().replace("cache:tiny-mixtral", "RedHatAI/Mixtral-8x22B-Instruct-v0.1-FP8")
+            repo = "repo: RedHatAI/Mixtral-8x22B-Instruct-v0.1-FP8"
+            replaced = stack.read_text().replace("directory: cache:tiny-mixtral", repo)
             stack.write_text(replaced.replace("name: sandbox", "name: spheron"))
         outcome = shell("plan", "--pin", stack)
         assert outcome.code == 0, outcome.err

@@ -190,9 +190,9 @@ class TestGateway:
         assert host not in [upstream["address"] for upstream in upstreams]
 
     def test_declared_keys_replace_the_generated_one(self, recorder: Recorder) -> None:
-        declare({"gateway": {"apiKeys": {"alice": "sk-a", "bob": "sk-b"}}})
+        declare({"gateway": {"apiKeys": {"alice": "sk-alice-0123456789", "bob": "sk-bob-0123456789"}}})
         keys = recorder.of_type("moestro:gateway:Gateway")["svc-gateway-nginx"]["apiKeys"]
-        assert keys == {"alice": "sk-a", "bob": "sk-b"}
+        assert keys == {"alice": "sk-alice-0123456789", "bob": "sk-bob-0123456789"}
         assert "svc-user-key" not in recorder.seen
 
 
