@@ -88,7 +88,13 @@ class TestOptions:
 
     def test_sglang(self, shell: Shell) -> None:
         outcome = shell("plan", "mixtral-8x7b-fp8", "--gpu", "H100", "--engine", "sglang", "--json")
-        assert json.loads(outcome.out)["launch"]["argv"][:2] == ["sglang", "serve"]
+        data = json.loads(outcome.out)
+        assert data["launch"]["argv"][:2] == ["sglang", "serve"]
+        assert any("cannot demand client certificates" in warning for warning in data["warnings"])
+
+    def test_a_search_for_sglang_says_what_it_cannot_do(self, shell: Shell) -> None:
+        assert "cannot demand client certificates" in shell("plan", "mixtral-8x7b-fp8", "--engine", "sglang").out
+        assert "client certificates" not in shell("plan", "mixtral-8x7b-fp8").out
 
     def test_local_directory_is_what_the_engine_is_pointed_at(self, shell: Shell, directory: Path) -> None:
         outcome = shell("plan", directory, "--gpu", "H100", "--json")
