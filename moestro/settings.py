@@ -25,6 +25,7 @@ from pydantic_core import ErrorDetails
 
 from moestro.errors import InvalidInput
 from moestro.mistakes import described
+from moestro.serving.names import STATUS_PORT
 
 NAMESPACE = "moe"
 
@@ -284,6 +285,8 @@ def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "engine replicas", f"{words}: lower it"
     if gateway.placement == "with-replica" and gateway.listen_port == engine.port:
         yield "gateway engine", f"gateway.port {engine.port} is engine.port too, on the same host: choose another"
+    if gateway.placement == "with-replica" and engine.port == STATUS_PORT:
+        yield "gateway engine", f"engine.port {STATUS_PORT} is that of nginx's status, on the same host: choose another"
 
 
 def _ours(key: str) -> bool:

@@ -1,4 +1,6 @@
-"""Names that the gateway and the engines must agree on."""
+"""Names and ports that the gateway and the engines must agree on."""
+
+STATUS_PORT = 8089  # of nginx's own status page, on loopback of the gateway's host
 
 
 def engine_name(service: str) -> str:

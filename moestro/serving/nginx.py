@@ -18,9 +18,7 @@ from dataclasses import dataclass, field
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from moestro.errors import InvalidInput
-from moestro.serving.names import engine_name
-
-STATUS_PORT = 8089
+from moestro.serving.names import STATUS_PORT, engine_name
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")

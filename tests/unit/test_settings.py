@@ -95,6 +95,7 @@ class TestMistakes:
             ),
             ({"engine": {"maxUnavailable": 2}}, "moe:engine.maxUnavailable 2", "more than replicas 1"),
             ({"gateway": {"port": 8000}}, "moe:gateway.port 8000", "engine.port too"),
+            ({"engine": {"port": 8089}}, "moe:engine.port 8089", "nginx's status"),
             ({"name": "Bad_Name"}, "moe:name", "'Bad_Name' should be 2 to 40 lower-case letters"),
             ({"name": "good-name\n"}, "moe:name", "should be 2 to 40 lower-case letters"),
             ({"engine": {"version": "latest"}}, "moe:engine.version", "'latest' should be a full version such as"),
