@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from moestro.catalog import decision_matrix, gpus, load_gpu, load_model, load_prices
+from moestro.catalog import decision_matrix, gpus, load_gpu, load_model, load_prices, models
 from moestro.catalog.checklist import checklist
 from moestro.catalog.files import load
 from moestro.catalog.measured import load_measured
@@ -98,6 +98,31 @@ class TestNames:
     def test_no_name_stands_for_two_things(self) -> None:
         names = [n.lower() for e in entries().values() for n in (e.name, e.repo, *e.raw.get("aliases", ()))]
         assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("family", "precisions"),
+    [
+        ("deepseek-v3.2", {"FP8", "INT4", "NVFP4"}),
+        ("deepseek-v3", {"FP8", "NVFP4"}),
+        ("kimi-k2", {"FP8", "INT4"}),
+        ("kimi-k2-thinking", {"INT4", "NVFP4"}),
+        ("llama-4-maverick", {"BF16", "FP8", "INT4", "NVFP4"}),
+        ("mixtral-8x22b", {"BF16", "FP8", "INT4"}),
+        ("mixtral-8x7b", {"BF16", "FP8", "INT4", "NVFP4"}),
+        ("qwen2-57b-a14b", {"BF16", "FP8", "INT4"}),
+        ("llama-3-70b", {"BF16", "FP8", "INT4", "NVFP4"}),
+        ("qwen3-235b-a22b", {"BF16", "FP8", "INT4", "NVFP4"}),
+        ("qwen3-30b-a3b", {"BF16", "FP8", "INT4", "NVFP4"}),
+    ],
+)
+def test_the_checkpoints_that_are_published(family: str, precisions: set[str]) -> None:
+    assert {model.precision for model in models.family(family)} == precisions
+
+
+def test_size_of_a_checkpoint_as_others_downloaded_it() -> None:
+    """Kimi K2 Thinking NVFP4: 553 (GiB) of files in public notes on it."""
+    assert load_model("kimi-k2-thinking-nvfp4").file_gib == pytest.approx(553, rel=0.01)
 
 
 class TestDirectories:
