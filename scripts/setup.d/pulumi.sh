@@ -56,6 +56,8 @@ pulumi_build() (
 
 # A Go that is new enough; its modules and build cache go to a directory that is removed after the build.
 go_environment() {
+    # What Go notes about its own use goes there too; the user's settings stay what they are.
+    export GOENV="${GOENV:-${XDG_CONFIG_HOME:-$HOME/.config}/go/env}" XDG_CONFIG_HOME="$MOESTRO_CACHE/toolchain/go-notes"
     if ! have go || ! at_least "$OLDEST_GO" "$(go_version)"; then
         local offered
         offered="$(debian_candidate golang-go)"

@@ -9,9 +9,13 @@ cd "$directory"
 exec 9> lock
 flock 9
 if grep -qsx 'exited 0 success' exit; then echo finished; exit 0; fi
-case $(systemctl show --property=ActiveState --value "$unit.service") in
-  active | activating | deactivating | reloading) echo running; exit 0 ;;
-esac
+under_way() {
+  case $(systemctl show --property=ActiveState --value "$unit.service") in
+    active | activating | deactivating | reloading) ;;
+    *) return 1 ;;
+  esac
+}
+if under_way; then echo running; exit 0; fi
 
 head -c "$script_size" > script
 head -c "$secrets_size" > secrets
@@ -35,7 +39,10 @@ END
 rm -f exit
 : > log
 systemctl reset-failed "$unit.service" 2> /dev/null || true
+# A script that fails at once makes systemd call its start a failure, now and then: it has begun all the same, and its
+# record tells how it ended. The record is written before the unit becomes inactive.
 systemd-run --quiet --collect --unit="$unit" --description="Moestro: $unit" --service-type=exec \
   --property="RuntimeMaxSec=$limit" --property=TimeoutStopSec=20 \
-  --property="ExecStopPost=/bin/bash $directory/finish" /bin/bash "$directory/main" 9>&- < /dev/null
+  --property="ExecStopPost=/bin/bash $directory/finish" /bin/bash "$directory/main" 9>&- < /dev/null \
+  || under_way || [ -f exit ]
 echo started

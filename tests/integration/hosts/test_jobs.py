@@ -62,6 +62,18 @@ def test_a_failed_step_shows_its_log_and_is_run_again(machine: Machine, host: Ho
     assert runs(machine, job) == 2
 
 
+def test_steps_that_fail_at_once_have_begun_all_the_same(machine: Machine, host: Host) -> None:
+    def run(number: int) -> CommandFailed:
+        with pytest.raises(CommandFailed) as caught:
+            run_job(host, Job("at-once", f"echo {number}; exit 42\n", 60), host.wait)
+        return caught.value
+
+    with ThreadPoolExecutor(6) as threads:
+        failures = list(threads.map(run, range(40)))
+    assert {failure.exit_code for failure in failures} == {42}
+    assert [failure.output for failure in failures] == [str(number) for number in range(40)]
+
+
 def test_four_at_once_share_one_run(machine: Machine) -> None:
     job = counting("shared", "sleep 2; echo shared")
     with ThreadPoolExecutor(4) as threads:
