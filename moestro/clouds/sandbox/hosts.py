@@ -163,12 +163,8 @@ class DockerHosts:
         return docker.from_env(timeout=DOCKER_SECONDS)
 
     @cached_property
-    def _isolation(self) -> dict[str, Any]:
-        """How systemd becomes the first process and may make control groups, by their version on this machine."""
-        if str(self._docker.info().get("CgroupVersion", "1")) == "2":
-            writable = "mount -o remount,rw /sys/fs/cgroup && exec /sbin/init"
-            return {"cgroupns": "private", "command": ["/bin/sh", "-c", writable]}
-        return {"command": ["/sbin/init"], "volumes": {"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"}}}
+    def _booting(self) -> dict[str, Any]:
+        return booting(self._docker)
 
     def _start(self, deployment: Deployment) -> None:
         self._ensure_network()
@@ -199,12 +195,8 @@ class DockerHosts:
                 },
                 network=self._network,
                 networking_config={self._network: self._endpoint(deployment)},
-                cap_add=["SYS_ADMIN"],
-                security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-                tmpfs={"/run": "", "/run/lock": ""},
-                shm_size="1g",  # the engine's worker processes share memory; Docker's 64 MB are too little
                 restart_policy=REBOOTS,
-                **self._isolation,
+                **self._booting,
             )
         except APIError as error:
             if error.status_code != 409:
@@ -233,6 +225,21 @@ class DockerHosts:
         for network in self._docker.networks.list(filters={"label": f"{LABEL}={self._home.id}"}):
             with _missing_is_fine():
                 network.remove()
+
+
+def booting(client: docker.DockerClient) -> dict[str, Any]:
+    """How a container becomes a host: systemd as its first process, which may make control groups."""
+    options: dict[str, Any] = {
+        "cap_add": ["SYS_ADMIN"],
+        "security_opt": ["seccomp=unconfined", "apparmor=unconfined"],
+        "tmpfs": {"/run": "", "/run/lock": ""},
+        "shm_size": "1g",  # the engine's worker processes share memory; Docker's 64 MB are too little
+    }
+    if str(client.info().get("CgroupVersion", "1")) == "2":
+        writable = "mount -o remount,rw /sys/fs/cgroup && exec /sbin/init"
+        return options | {"cgroupns": "private", "command": ["/bin/sh", "-c", writable]}
+    groups = {"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"}}
+    return options | {"command": ["/sbin/init"], "volumes": groups}
 
 
 def _image() -> str:

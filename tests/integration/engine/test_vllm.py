@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from moestro import paths
+from moestro.clouds.sandbox.hosts import booting
 from moestro.clouds.sandbox.image import reference
 from moestro.errors import NotReady
 from moestro.hosts.engine import EngineSpec, EngineState, ensure_engine, read_engine
@@ -28,7 +29,7 @@ from moestro.hosts.pool import close_links
 from moestro.serving.names import engine_name
 from moestro.waiting import Wait
 from tests.integration.gateway.pki import Authority, Leaf
-from tests.integration.hosts.conftest import Machine, first_files, isolation
+from tests.integration.hosts.conftest import Machine, first_files
 from tests.unit.hosts.ssh_server import new_key, public_line
 
 pytestmark = [pytest.mark.docker, pytest.mark.vllm, pytest.mark.timeout(900)]
@@ -93,11 +94,7 @@ def machine() -> Iterator[Machine]:
     container = client.containers.create(
         reference(),
         name=f"moestro-engine-test-{os.getpid()}-{uuid.uuid4().hex[:8]}",
-        cap_add=["SYS_ADMIN"],
-        security_opt=["seccomp=unconfined"],
-        tmpfs={"/run": "", "/run/lock": ""},
-        shm_size="1g",
-        **isolation(client),
+        **booting(client),
     )
     try:
         container.put_archive("/", first_files(public_line(key), 0))

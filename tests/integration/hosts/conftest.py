@@ -9,12 +9,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import docker
 import pytest
 from docker.models.containers import Container
 
+from moestro.clouds.sandbox.hosts import booting
 from moestro.clouds.sandbox.image import reference
 from moestro.hosts.connection import HostConnection
 from moestro.hosts.pool import close_links
@@ -77,10 +77,7 @@ def rent(engine: docker.DockerClient) -> Iterator[Callable[..., list[Machine]]]:
         container = engine.containers.create(
             reference(),
             name=f"moestro-hosts-test-{os.getpid()}-{uuid.uuid4().hex[:8]}",
-            cap_add=["SYS_ADMIN"],
-            security_opt=["seccomp=unconfined"],
-            tmpfs={"/run": "", "/run/lock": ""},
-            **isolation(engine),
+            **booting(engine),
         )
         rented.append(container)
         container.put_archive("/", first_files(public_line(key), late_ssh))
@@ -106,12 +103,6 @@ def machine(rent: Callable[..., list[Machine]]) -> Machine:
 def host(machine: Machine) -> Host:
     machine.lines.clear()
     return machine.host()
-
-
-def isolation(engine: docker.DockerClient) -> dict[str, Any]:
-    if str(engine.info().get("CgroupVersion", "1")) == "2":
-        return {"cgroupns": "private"}
-    return {"volumes": {"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"}}}
 
 
 def first_files(public_key: str, late_ssh: int) -> bytes:

@@ -8,6 +8,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from moestro.clouds.sandbox.hosts import booting
 from moestro.clouds.sandbox.image import reference
 from tests.containers import run_inside
 
@@ -20,17 +21,12 @@ BOOT_SECONDS = 60.0
 def hosts() -> Iterator[list[Container]]:
     """Two booted hosts."""
     engine = docker.from_env()
-    version = engine.info().get("CgroupVersion", "1")
     started = [
         engine.containers.run(
             reference(),
             name=f"moestro-image-test-{uuid.uuid4().hex[:8]}",
             detach=True,
-            cap_add=["SYS_ADMIN"],
-            security_opt=["seccomp=unconfined"],
-            tmpfs={"/run": "", "/run/lock": ""},
-            volumes={"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"}},
-            cgroupns="private" if version == "2" else None,
+            **booting(engine),
         )
         for _ in range(2)
     ]
