@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from moestro.serving.names import engine_name
 from moestro.serving.nginx import Tls, Upstream
 from tests.integration.gateway.backends import EVENTS, StandIn
 from tests.integration.gateway.conftest import ALICE, BOB, ENGINE_KEY, Scene
@@ -312,6 +313,22 @@ class TestBalance:
 
         assert scene.nginx.status("digest") != before
         assert {complete(scene).json()["served_by"] for _ in range(6)} == {other.name}
+
+    def test_there_is_room_for_as_many_replicas_as_a_stack_may_have(
+        self, gateway: Start, directory: Path, authority: Authority
+    ) -> None:
+        leaf = authority.issue("replica", engine_name("chat"))
+        many = [StandIn(f"many-{number}", directory / "backends", leaf, authority) for number in range(64)]
+        try:
+            scene = gateway(upstreams=tuple(Upstream(each.name, "127.0.0.1", each.port) for each in many))
+            with ThreadPoolExecutor(8) as pool:
+                assert set(pool.map(lambda _: complete(scene).status_code, range(128))) == {200}
+        finally:
+            for each in many:
+                each.close()
+
+        assert all(each.completions for each in many)
+        assert "no memory" not in Path(scene.nginx.paths.error_log).read_text()
 
 
 class TestFailures:

@@ -121,6 +121,20 @@ class TestEnsure:
         assert state.config_digest != "changed"
 
 
+class TestLogs:
+    def test_they_go_on_in_new_files_after_a_rotation(self, machine: Machine, gateway: GatewaySpec) -> None:
+        del gateway
+        log = "/var/log/moestro/chat/gateway/access.log"
+        assert status(machine) == 503
+        machine.inside("logrotate --force /etc/logrotate.d/moestro-gateway-chat; sleep 1")
+
+        assert status(machine, key="wrong-key-0123456789") == 401
+
+        assert machine.inside(f"grep -c . {log}.1") != "0"
+        assert machine.inside(f"grep -c . {log}") == "1"
+        assert machine.inside(f"cat {log}* | grep -c 0123456789 || true") == "0"
+
+
 class TestDrift:
     @pytest.mark.parametrize(
         "damage",
