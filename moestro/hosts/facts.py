@@ -13,11 +13,12 @@ GATHER_SECONDS = 120.0  # nvidia-smi without persistence mode takes seconds a GP
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One NVIDIA GPU as nvidia-smi reports it; memory in MiB."""
+    """One NVIDIA GPU as nvidia-smi reports it; memory in MiB. With ``mig`` it is split, and programs see one slice."""
 
     name: str
     memory_mib: int
     compute_capability: str | None = None
+    mig: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,19 +158,25 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def _gpus(text: str) -> tuple[Gpu, ...]:
-    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
-    return tuple(Gpu(row[0], int(row[1]), row[3]) for row in rows if len(row) == 4 and row[1].isdigit())
+    rows = [row for row in map(_row, text.splitlines()) if row and row[1].isdigit()]
+    return tuple(Gpu(row[0], int(row[1]), row[3], row[4] == "Enabled") for row in rows)
 
 
 def _driver(module: str, gpus: str) -> str | None:
     loaded = _match(r"Kernel Module(?: for \S+)?\s+(\d+[\d.]+)", module)
-    rows = [line.split(",") for line in gpus.splitlines() if line.count(",") == 3]
-    return loaded or (rows[0][2].strip() if rows else None)
+    rows = [row for row in map(_row, gpus.splitlines()) if row]
+    return loaded or (rows[0][2] if rows else None)
 
 
 def _driver_error(gpus: str) -> str | None:
-    said = [line for line in gpus.splitlines() if line.count(",") != 3]
+    said = [line for line in gpus.splitlines() if not _row(line)]
     return " ".join(said) or None
+
+
+def _row(line: str) -> list[str] | None:
+    """Name, memory, driver, compute capability and MIG mode of a GPU; None where nvidia-smi says something else."""
+    cells = [cell.strip() for cell in line.split(",")]
+    return cells if len(cells) == 5 else None
 
 
 def _units(text: str) -> tuple[Unit, ...]:

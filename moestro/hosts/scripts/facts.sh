@@ -15,7 +15,8 @@ for device in /sys/bus/pci/devices/*/uevent; do
 done
 say gpus
 if command -v nvidia-smi >/dev/null; then
-  timeout 60 nvidia-smi --query-gpu=name,memory.total,driver_version,compute_cap --format=csv,noheader,nounits 2>&1
+  timeout 60 nvidia-smi --format=csv,noheader,nounits \
+    --query-gpu=name,memory.total,driver_version,compute_cap,mig.mode.current 2>&1
 fi
 say nvidia-smi; command -v nvidia-smi >/dev/null && timeout 30 nvidia-smi 2>&1 | head -n 8
 say driver; cat /proc/driver/nvidia/version 2>/dev/null

@@ -16,10 +16,16 @@ def install_driver(facts: Facts, device: str) -> Step:
     """Bring the driver to :data:`MINIMUM_BRANCH` or later; restart the host where the loaded module is another one.
 
     Raises:
-        HostError: the host has no NVIDIA GPU, or nobody can install a driver from inside it.
+        HostError: the host has no NVIDIA GPU, or one that is split, or nobody can install a driver from inside it.
     """
     if device != "cuda":
         return nothing("driver", Reason.NOT_APPLICABLE, f"device {device}")
+    split = [gpu.name for gpu in facts.gpus if gpu.mig]
+    if split:
+        raise HostError(
+            f"{len(split)} x {split[0]} of this host are split by MIG, and an engine would see one slice: "
+            "run 'nvidia-smi -mig 0' as root there, or choose an offer of whole GPUs"
+        )
     if facts.gpus and branch(facts.driver_version) >= MINIMUM_BRANCH:
         return nothing("driver", Reason.PRESENT, f"{facts.driver_version}, {len(facts.gpus)} x {facts.gpus[0].name}")
     if not facts.gpus and not facts.nvidia_devices:

@@ -71,6 +71,20 @@ class TestParse:
         )
         assert parse(report).cuda_version == "13.3"
 
+    def test_a_gpu_that_is_split(self) -> None:
+        report = (RECORDED / "ubuntu-2204-8xh200.txt").read_text().replace(", 9.0, Disabled", ", 9.0, Enabled", 1)
+        assert [gpu.mig for gpu in parse(report).gpus] == [True] + [False] * 7
+
+    def test_what_nvidia_smi_says_beside_its_rows(self) -> None:
+        report = (RECORDED / "ubuntu-2204-8xh200.txt").read_text()
+        lost = "Unable to determine the device handle for GPU7: 0000:DB:00.0: Unknown Error"
+        facts = parse(report.replace("NVIDIA H200, 143771, 580.126.09, 9.0, Disabled", lost, 1))
+        assert (len(facts.gpus), facts.driver_error) == (7, lost)
+
+    def test_a_gpu_that_names_no_memory_is_none_to_plan_with(self) -> None:
+        report = (RECORDED / "ubuntu-2204-8xh200.txt").read_text().replace("143771", "[N/A]")
+        assert (parse(report).gpus, parse(report).driver_version) == ((), "580.126.09")
+
     @pytest.mark.parametrize("report", ["", "sudo: command not found", "==moestro== os\nID=debian\n"])
     def test_an_answer_that_is_no_report(self, report: str) -> None:
         with pytest.raises(HostError, match="lacks the section"):

@@ -82,6 +82,12 @@ def test_no_gpu_at_all() -> None:
         install_driver(recorded("sandbox-debian-12"), "cuda")
 
 
+def test_split_gpus_are_refused() -> None:
+    split = tuple(replace(gpu, mig=True) for gpu in H200.gpus[:2])
+    with pytest.raises(HostError, match="2 x NVIDIA H200 of this host are split by MIG"):
+        install_driver(replace(H200, gpus=(*split, *H200.gpus[2:])), "cuda")
+
+
 def test_a_container_cannot_get_a_driver() -> None:
     with pytest.raises(HostError, match=r"container, its driver \(570\.195\.03\)"):
         install_driver(replace(OLD, virtualization="docker"), "cuda")
