@@ -48,25 +48,30 @@ def block_tokens(model: ModelSpec) -> int:
 
 
 def tokens_that_fit(
-    model: ModelSpec, available_bytes: float, stage: tuple[int, int], one_layer: int, context: int, batch_tokens: int
+    model: ModelSpec, available_bytes: float, stage: tuple[int, int], one_layer: int, context: int, in_flight: int
 ) -> int:
     """KV tokens of one stage (layers ``stage[0]`` to ``stage[1]``), rounded down to blocks as the engine does.
 
-    With sliding layers beside full ones vLLM's hybrid manager gives both kinds blocks of one pool: the tokens are then
-    those that it reports, requests that fit at ``context`` times ``context``.
+    With sliding layers vLLM gives groups of equally many layers blocks of one pool, and the tokens are those that it
+    reports: requests that fit at ``context`` times ``context``. A sliding layer keeps its window and the tokens that
+    are ``in_flight``.
     """
-    if available_bytes <= 0:
-        return 0
-    block = block_tokens(model)
     full, sliding = layers_by_kind(model, stage)
-    if not full or not sliding:
-        per_block = (full + sliding) * one_layer * block
-        return int(available_bytes // per_block) * block if per_block else 0
-    group = min(full, sliding)
-    blocks = int(available_bytes // (group * one_layer * block))
-    cached = min(model.attention.window - 1 + batch_tokens, context)
-    needed = -(-full // group) * -(-context // block) + -(-sliding // group) * (-(-cached // block) + 1)
+    if available_bytes <= 0 or full + sliding == 0:
+        return 0
+    block, size = block_tokens(model), _group_layers(full, sliding)
+    blocks = int(available_bytes // (size * one_layer * block))
+    if not sliding:
+        return blocks * block
+    cached = min(model.attention.window - 1 + in_flight, context)
+    needed = -(-full // size) * -(-context // block) + -(-sliding // size) * (-(-cached // block) + 1)
     return int(blocks / needed * context)
+
+
+def _group_layers(full: int, sliding: int) -> int:
+    """Layers of a group: as many as the rarer kind has, or as the other where that is less than half as many more."""
+    fewest, most = sorted((full or sliding, sliding or full))
+    return most if most < fewest * 1.5 else fewest
 
 
 def layers_by_kind(model: ModelSpec, stage: tuple[int, int]) -> tuple[int, int]:

@@ -92,7 +92,7 @@ def _spreads(model: ModelSpec, count: int, nodes: int, ep: bool | None, dcp: int
 
 def _context_sizes(model: ModelSpec, tp: int) -> Sequence[int]:
     heads = model.attention
-    if heads.kind is AttentionKind.DSA or (not heads.mla and tp <= heads.kv_heads):
+    if heads.kind in (AttentionKind.DSA, AttentionKind.SLIDING) or (not heads.mla and tp <= heads.kv_heads):
         return (1,)
     return divisors(tp if heads.mla else tp // heads.kv_heads)
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from moestro.planning import kv
 from moestro.planning.gpu import GpuSpec
 from moestro.planning.model import ModelSpec, Place, Sharding, WeightClass
-from moestro.planning.overhead import OverheadInput, overhead_parts, seen_range
+from moestro.planning.overhead import OverheadInput, batch_sizes, overhead_parts, seen_range
 from moestro.planning.plan import EngineChoice, Label, Layout, Memory, MemoryPart
 from moestro.planning.units import GIB
 
@@ -57,10 +57,10 @@ def memory_of(model: ModelSpec, gpu: GpuSpec, layout: Layout, engine: EngineChoi
     overheads = overhead_parts(OverheadInput.of(model, gpu, layout, engine))
     overhead = sum(part.gib for part in overheads)
     budget = _budget(gpu, engine, weights, overhead)
-    batch = engine.max_num_batched_tokens or 8192
+    in_flight = (layout.pp + 1) * batch_sizes(gpu, engine)[0]  # one step a stage, and the next is being scheduled
     free = [budget - size - overhead for size in weights]
     per_engine = min(
-        kv.tokens_that_fit(model, left * GIB, stage, one_layer, load.context, batch)
+        kv.tokens_that_fit(model, left * GIB, stage, one_layer, load.context, in_flight)
         for left, stage in zip(free, stages, strict=True)
     )
     tokens = per_engine * layout.dcp * layout.dp

@@ -153,3 +153,4 @@ class Plan:
     throughput_label: Label | None = None
     throughput_batch: int | None = None  # requests in flight that the throughput is for
     p95_seconds: float | None = None  # of one request's whole answer at that batch, as labelled by throughput_label
+    refused: bool = False  # the engine would not start at all, however much memory there were

@@ -119,6 +119,7 @@ def _plan(
         throughput_label=rate_label,
         throughput_batch=rate.batch if rate else None,
         p95_seconds=rate.p95_seconds if rate else None,
+        refused=best.refused,
     )
 
 

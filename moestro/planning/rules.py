@@ -139,6 +139,8 @@ def _context_parallel(model: ModelSpec, layout: Layout) -> str | None:
         return f"TP {tp} does not divide by DCP {dcp}"
     if heads.kind is AttentionKind.DSA:
         return "context parallel decoding is not verified for sparse attention (DSA)"
+    if heads.kind is AttentionKind.SLIDING:
+        return "vLLM has no context parallel decoding for sliding windows"
     if not heads.mla and (tp <= heads.kv_heads or dcp > tp // heads.kv_heads):
         return f"DCP {dcp} needs at least {dcp} TP ranks for each of the {heads.kv_heads} KV heads"
     return None

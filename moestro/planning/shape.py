@@ -110,7 +110,8 @@ def _sliding_layers(fields: Fields, model_type: str, layers: int) -> tuple[bool,
         raise UnknownArchitecture("layer_types", unknown)
     if any(other != 1 for other in fields.items("attn_type_list")):
         raise UnknownArchitecture("attn_type_list", fields.raw["attn_type_list"])
-    if not fields.has("sliding_window") or not fields.flag("use_sliding_window", default=True):
+    window = fields.integer("sliding_window", default=0, least=0)  # 0 is none, as for vLLM
+    if not window or not fields.flag("use_sliding_window", default=True):
         return (False,) * layers
     if kinds and len(kinds) != layers:
         raise InvalidInput(f"config.json: layer_types has {len(kinds)} entries for num_hidden_layers {layers}")

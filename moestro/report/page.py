@@ -31,7 +31,7 @@ def page(
         model_path: what the engine is pointed at, where that is not the repository.
     """
     compared = [plan, *(one for one in others if one.gpu != plan.gpu)]
-    refused = [one for one in compared if _refused(one)]
+    refused = [one for one in compared if one.refused]
     points = [point for one in [*compared, *spot] if (point := _point(one, one is plan)) is not None]
     return Page(
         model=plan.model,
@@ -114,13 +114,6 @@ def _point(plan: Plan, chosen: bool) -> Point | None:
         return None
     purchase = " spot" if plan.cost.purchase == "spot" else ""
     return Point(f"{plan.count}x {plan.gpu}{purchase}", hourly, speed, chosen)
-
-
-def _refused(plan: Plan) -> bool:
-    """Whether the engine would not start at all, however much memory there is."""
-    memory = plan.memory
-    enough = max(memory.weights_gib_per_gpu) + memory.overhead_gib_per_gpu <= memory.usable_gib_per_gpu
-    return not memory.fits and enough and memory.kv_gib_per_gpu >= memory.kv_needed_gib_per_gpu
 
 
 def _points_note(plans: Sequence[Plan]) -> str:

@@ -193,6 +193,14 @@ class TestHtml:
         assert shell(*TOO_BIG, "--html", target).code == 3
         assert "does not fit" in target.read_text()
 
+    def test_types_that_refuse_the_model_have_a_reason_and_no_bar(self, shell: Shell, tmp_path: Path) -> None:
+        target = tmp_path / "plan.html"
+        assert shell("plan", "deepseek-v3.2", "--gpu", "B200", "--html", target).code == 0
+        text = target.read_text()
+        assert "too little" not in text
+        refused = text.split("GPU types that cannot run it")[1].split("</section>")[0]
+        assert all(name in refused for name in ("A100_80G_PCIE", "L40S_PCIE", "RTXPRO6000_PCIE"))
+
 
 class TestCatalogCommands:
     @pytest.mark.parametrize(

@@ -4,15 +4,20 @@ The configurations are directories with nothing but config.json, as the models' 
 nothing of the planner. Bytes: 2 of BF16, 1 + 4/16384 of FP8 in blocks of 128x128 with a float scale each.
 """
 
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from moestro.catalog import load_gpu, load_model
+from moestro.planning.kv import tokens_that_fit
 from moestro.planning.layout import Wanted
+from moestro.planning.model import AttentionKind
 from moestro.planning.plan import Layout, Plan
 from moestro.planning.planner import Request, plan
+from moestro.planning.spec import spec_from_config
+from tests.unit.planning.models import moe_config
 
 CONFIGS = Path(__file__).parents[2] / "fixtures" / "configs"
 GIB = 2**30
@@ -229,9 +234,60 @@ def test_tokens_are_what_is_left_over_the_bytes_of_each(name: str, layout: Layou
     assert memory.kv_tokens == pytest.approx(tokens * layout.dp * layout.dcp, rel=2e-3)
 
 
-def test_sliding_layers_hold_a_window_only() -> None:
-    """Half of gpt-oss's layers slide over 128 tokens: a long request costs little more than the other half."""
-    found = planned("gpt-oss-120b", Layout(), max_num_batched_tokens=2048).memory
-    assert found.kv_bytes_per_token_per_gpu == 18 * 8 * 2 * 64 * 2
-    alone = found.kv_gib_per_gpu * GIB / found.kv_bytes_per_token_per_gpu
-    assert alone / 2 < found.kv_tokens < alone
+KINDS = ["full_attention", "sliding_attention"]
+
+
+class TestSlidingLayers:
+    """gpt-oss-20b: 12 layers keep everything, 12 a window of 128; a layer's token is 8 heads x 2 x 64 x 2 bytes."""
+
+    LAYER = 8 * 2 * 64 * 2
+
+    def tokens(self, available: float, context: int, in_flight: int, stage: tuple[int, int] = (0, 24)) -> int:
+        return tokens_that_fit(load_model("gpt-oss-20b"), available, stage, self.LAYER, context, in_flight)
+
+    def test_a_request_takes_blocks_of_both_kinds(self) -> None:
+        blocks = 10_000
+        needed = 131072 / 16 + ceil((127 + 4096) / 16) + 1
+        assert self.tokens(blocks * 12 * 16 * self.LAYER, 131072, 4096) == int(blocks / needed * 131072)
+
+    def test_a_short_request_is_kept_whole_by_both(self) -> None:
+        assert self.tokens(10_000 * 12 * 16 * self.LAYER, 1024, 4096) == int(10_000 / (64 + 64 + 1) * 1024)
+
+    def test_kinds_of_nearly_as_many_layers_share_a_size(self) -> None:
+        """13 sliding and 12 others: groups of 13, one of them with a layer that is not there."""
+        model = spec_from_config(
+            moe_config(num_hidden_layers=25, layer_types=["sliding_attention", *KINDS * 12], sliding_window=128), "m"
+        )
+        one = 8 * 2 * 128 * 2
+        found = tokens_that_fit(model, 10_000 * 13 * 16 * one, (0, 25), one, 16384, 1024)
+        assert found == int(10_000 / (1024 + 72 + 1) * 16384)
+
+    def test_five_to_one(self) -> None:
+        """Groups of 4: one of those that keep everything, five that slide."""
+        kinds = [*["sliding_attention"] * 5, "full_attention"] * 4
+        model = spec_from_config(moe_config(num_hidden_layers=24, layer_types=kinds, sliding_window=128), "m")
+        one = 8 * 2 * 128 * 2
+        found = tokens_that_fit(model, 10_000 * 4 * 16 * one, (0, 24), one, 16384, 1024)
+        assert found == int(10_000 / (1024 + 5 * (72 + 1)) * 16384)
+
+    def test_sliding_everywhere(self) -> None:
+        model = spec_from_config(moe_config(sliding_window=4096), "m")
+        one = 8 * 2 * 128 * 2
+        found = tokens_that_fit(model, 10_000 * 32 * 16 * one, (0, 32), one, 32768, 2048)
+        assert found == int(10_000 / (ceil((4095 + 2048) / 16) + 1) * 32768)
+
+    def test_a_window_of_nothing_is_none(self) -> None:
+        assert spec_from_config(moe_config(sliding_window=0), "m").attention.kind is AttentionKind.GQA
+
+    def test_a_stage_without_layers_holds_nothing(self) -> None:
+        assert self.tokens(1e9, 1024, 1024, (24, 24)) == 0
+
+    def test_the_next_step_is_in_flight_too(self) -> None:
+        asked = Request(count=1, context=131072, max_num_batched_tokens=2048)
+        found = plan(load_model("gpt-oss-20b"), load_gpu("H200"), asked).memory
+        left = found.kv_gib_per_gpu * GIB
+        assert found.kv_tokens == self.tokens(left, 131072, 2 * 2048)
+
+    def test_no_context_parallel_decoding(self) -> None:
+        found = plan(load_model("gpt-oss-20b"), load_gpu("H200"), Request(wanted=Wanted(tp=8, dcp=2)))
+        assert "no context parallel decoding for sliding windows" in found.reasons[0]
