@@ -369,6 +369,16 @@ class TestFailures:
         assert (reply.status_code, reply.json()) == (status, {"error": "stand-in"})
         assert sum(each.completions for each in scene.backends) == 1
 
+    def test_a_replica_that_is_silent_for_too_long_is_given_up_and_no_other_begins_anew(self, gateway: Start) -> None:
+        scene = gateway(read_timeout_seconds=1)
+        for each in scene.backends:
+            each.hold.clear()
+
+        reply = complete(scene)
+
+        assert (reply.status_code, reply.json()["error"]["code"]) == (504, "timeout")
+        assert sum(each.completions for each in scene.backends) == 1
+
     def test_without_any_replica_the_gateway_is_up_and_says_so(self, gateway: Start, backends: list[StandIn]) -> None:
         for each in backends:
             each.close()
@@ -503,6 +513,14 @@ class TestObservation:
         assert any(", " in entry["upstream"] for entry in entries), "the retried request shows both attempts"
         assert ALICE not in "".join(lines)
         assert "key-0123456789" not in "".join(lines)
+
+    def test_a_request_has_one_id_for_the_client_the_engine_and_the_log(self, gateway: Start) -> None:
+        scene = gateway()
+
+        told = complete(scene).headers["X-Request-Id"]
+
+        assert [headers["X-Request-Id"] for each in scene.backends for _, _, headers, _ in each.requests] == [told]
+        assert json.loads(scene.nginx.access_log(1)[0])["request_id"] == told
 
     def test_the_status_port_tells_what_runs(self, gateway: Start) -> None:
         scene = gateway()
