@@ -3,6 +3,7 @@
 import pulumi
 from pulumi import Output
 
+from components.outputs import export
 from components.resources import Authority, Certificate, Instance, KeyPair, SshKey, Token
 
 config = pulumi.Config()
@@ -32,7 +33,11 @@ machines = [
     )
     for number in range(config.require_int("machines"))
 ]
-pulumi.export("token", token.value)
-pulumi.export("names", Output.all(*[machine.name for machine in machines]))
-pulumi.export("addresses", Output.all(*[machine.address for machine in machines]))
-pulumi.export("hosts", [machine.connection(key_pair.private_key) for machine in machines])
+export(
+    early={"token": token.value},
+    late={
+        "names": Output.all(*[machine.name for machine in machines]),
+        "addresses": Output.all(*[machine.address for machine in machines]),
+        "hosts": [machine.connection(key_pair.private_key) for machine in machines],
+    },
+)

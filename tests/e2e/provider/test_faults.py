@@ -33,8 +33,10 @@ class TestOrder:
         running.send_signal(signal.SIGINT)  # nobody waits three minutes for an order that never arrived
         assert running.wait(30) != 0
         assert [it["id"].startswith("order:") for it in stack.instances().values()] == [True]
+        assert set(stack.outputs()) == {"token"}  # what was known before the failure
         stack.up()
         assert len(stack.machines()) == 1
+        assert set(stack.outputs()) == {"token", "names", "addresses", "hosts"}
         assert stack.destroy().code == 0
         assert stack.machines() == []
 
