@@ -21,6 +21,11 @@ def engine_reasons(plan: Plan, model: ModelSpec, gpu: GpuSpec, request: Request)
         )
     if plan.engine.engine == "vllm" and model.experts and gpu.device == "cuda":
         reasons.append(_deep_gemm(plan, model, gpu))
+    if plan.engine.kv_cache_dtype != request.kv_cache_dtype:
+        reasons.append(
+            f"KV cache {plan.engine.kv_cache_dtype}: the checkpoint declares it, which is what 'auto' means to the "
+            f"engine; --kv-cache-dtype {model.dtype} keeps the model's own"
+        )
     if plan.engine.kv_cache_dtype.startswith("fp8") and plan.engine.prefix_caching:
         reasons.append("prefix caching stays on: with an FP8 cache it works in today's engines")
     return reasons

@@ -14,6 +14,11 @@ SPARSE_UTILIZATION = 0.85  # sparse attention allocates logits at run time beyon
 SPARSE_BATCH_TOKENS = 16384  # at 32768 a measured server of DeepSeek V3.2 ran out of memory
 
 
+def cache_dtype(model: ModelSpec, request: Request) -> str:
+    """The cache's dtype that is asked for, else the one that the checkpoint declares: what vLLM makes of ``auto``."""
+    return (request.kv_cache_dtype == "auto" and model.quantization.kv_cache) or request.kv_cache_dtype
+
+
 def engine_choice(model: ModelSpec, gpu: GpuSpec, request: Request, nodes: int) -> EngineChoice:
     """The engine's settings for this model on this GPU; the context comes from the plan."""
     sparse = model.attention.kind is AttentionKind.DSA
@@ -26,7 +31,7 @@ def engine_choice(model: ModelSpec, gpu: GpuSpec, request: Request, nodes: int) 
         version=request.engine_version or VERSIONS.get((request.engine, gpu.device), VERSIONS["vllm", "cuda"]),
         device=gpu.device,
         dtype="bfloat16" if cpu else "auto",
-        kv_cache_dtype=request.kv_cache_dtype,
+        kv_cache_dtype=cache_dtype(model, request),
         max_model_len=request.context or model.max_context,
         max_num_seqs=request.max_num_seqs,
         max_num_batched_tokens=batch,

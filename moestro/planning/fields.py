@@ -21,7 +21,8 @@ class UnknownArchitecture(InvalidInput):
     def __init__(self, field: str, value: object, total_bytes: int | None = None, known: str = "") -> None:
         self.field, self.value, self.total_bytes, self.known = field, value, total_bytes, known
         hint = f" (known are {known})" if known else ""
-        problem = f"config.json: {field} {value!r} is not understood{hint}, so no plan is computed"
+        what = f"{field} {value!r} is not understood" if value else f"{field} is missing"
+        problem = f"config.json: {what}{hint}, so no plan is computed"
         super().__init__(f"{problem}; {self._bounds()}")
 
     def _bounds(self) -> str:

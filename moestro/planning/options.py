@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from moestro.planning.engine import engine_choice
+from moestro.planning.engine import cache_dtype, engine_choice
 from moestro.planning.gpu import GpuSpec
 from moestro.planning.layout import MatrixRow, in_order, nodes_for, row_for, shortfall
 from moestro.planning.memory import Load, memory_of, stage_weights
@@ -37,7 +37,7 @@ def options_for(
     Args:
         everything: False stops at the first that holds the load.
     """
-    refused = gpu_violation(model, gpu, request.kv_cache_dtype)
+    refused = gpu_violation(model, gpu, cache_dtype(model, request))
     row = row_for(matrix, model, gpu, count)
     engine = engine_choice(model, gpu, request, request.wanted.nodes or nodes_for(gpu.site, count))
     layouts = in_order(model, gpu.site, count, request.wanted, row)

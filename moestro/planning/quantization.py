@@ -6,7 +6,7 @@ Storage formulas: the safetensors layouts of each method (packed integers, one s
 import fnmatch
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from moestro.planning.fields import Fields, UnknownArchitecture
 METHODS = "fp8, compressed-tensors, modelopt, awq, gptq, mxfp4"
 WHERE = "config.json: quantization_config"
 _LARGEST_GROUP = 1 << 20
+_COMPRESSED = "compressed-tensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Quantization:
         block: rows and columns that share a scale in ``fp8-block``.
         ignored: patterns of modules that stay in the model's own dtype.
         zero_points: whether each group also stores one.
+        targets: patterns of the modules that it is of; none are all.
+        kv_cache: the cache's dtype that the checkpoint declares, which vLLM takes where nobody chooses one.
     """
 
     method: str = ""
@@ -37,6 +40,8 @@ class Quantization:
     block: tuple[int, int] = (0, 0)
     ignored: tuple[str, ...] = ()
     zero_points: bool = False
+    targets: tuple[str, ...] = ()
+    kv_cache: str = ""
 
     @property
     def bytes_per_parameter(self) -> float:
@@ -59,6 +64,8 @@ class Quantization:
         """Whether ``module`` (such as ``model.layers.3.mlp.experts.0.up_proj``) is quantized."""
         if self.scheme == "bf16" or (self.scheme == "mxfp4" and ".experts." not in f".{module}."):
             return False  # vLLM's MXFP4 is of experts alone (``quantization/mxfp4.py``)
+        if self.targets and not any(_names(pattern, module) for pattern in self.targets):
+            return False
         return not any(_names(pattern, module) for pattern in self.ignored)
 
 
@@ -94,7 +101,7 @@ def parse(config: Mapping[str, Any]) -> Quantization:
     own = _object(raw, WHERE)
     producer = own.get("producer")
     method = str(own.get("quant_method") or (producer.get("name") if isinstance(producer, Mapping) else "") or "")
-    parsers = {"fp8": _fp8, "compressed-tensors": _compressed, "modelopt": _modelopt, "modelopt_fp4": _modelopt}
+    parsers = {"fp8": _fp8, _COMPRESSED: _compressed, "modelopt": _modelopt, "modelopt_fp4": _modelopt}
     parsers |= {"awq": _int4, "gptq": _int4, "mxfp4": _mxfp4}
     if method not in parsers:
         raise UnknownArchitecture("quantization_config.quant_method", method, known=METHODS)
@@ -127,22 +134,43 @@ def _fp8(method: str, fields: Fields) -> Quantization:
     return Quantization(method, "fp8-block" if block else "fp8-tensor", 0, block or (0, 0), ignored)
 
 
-def _compressed(method: str, fields: Fields) -> Quantization:
-    groups = [*_object(fields.raw.get("config_groups"), f"{WHERE}.config_groups").values()]
-    first = _object(groups[0], f"{WHERE}.config_groups") if groups else {}
-    weights = Fields(_object(first.get("weights") or {}, f"{WHERE}.config_groups.weights"), WHERE)
+def _compressed(_: str, fields: Fields) -> Quantization:
+    where = f"{WHERE}.config_groups"
+    groups = [_object(group, where) for group in _object(fields.raw.get("config_groups"), where).values()]
+    schemes = {_weights(Fields(_object(group.get("weights") or {}, f"{where}.weights"), WHERE)) for group in groups}
+    if len(schemes) != 1:
+        raise UnknownArchitecture("quantization_config.config_groups", f"{len(schemes)} kinds of weights")
+    targets = {target for group in groups for target in _patterns(Fields(group, where), "targets")}
+    return replace(
+        schemes.pop(),
+        ignored=_patterns(fields, "ignore"),
+        targets=() if "Linear" in targets else tuple(sorted(targets)),
+        kv_cache=_kv_cache(fields.raw.get("kv_cache_scheme")),
+    )
+
+
+def _weights(weights: Fields) -> Quantization:
+    """The scheme of one of compressed-tensors' groups."""
     bits, kind, strategy = weights.raw.get("num_bits"), weights.text("type"), weights.text("strategy")
     group = weights.integer("group_size", default=0, least=-1, most=_LARGEST_GROUP)
-    ignored = _patterns(fields, "ignore")
     if kind == "float" and bits == 8:
         block = _block(weights, "block_structure") if strategy == "block" else None
         scheme = "fp8-block" if block else "fp8-tensor" if strategy == "tensor" else "fp8-channel"
-        return Quantization(method, scheme, 0, block or (0, 0), ignored)
+        return Quantization(_COMPRESSED, scheme, 0, block or (0, 0))
     if kind == "float" and bits == 4:
-        return Quantization(method, "nvfp4", group or 16, ignored=ignored)
+        return Quantization(_COMPRESSED, "nvfp4", max(group, 0) or 16)
     if kind == "int" and bits in (4, 8):
-        return Quantization(method, f"int{bits}", max(group, 0), (0, 0), ignored, weights.raw.get("symmetric") is False)
-    raise UnknownArchitecture("quantization_config.config_groups", f"{bits} bits of type {kind}")
+        zero_points = weights.raw.get("symmetric") is False
+        return Quantization(_COMPRESSED, f"int{bits}", max(group, 0), zero_points=zero_points)
+    raise UnknownArchitecture("quantization_config.config_groups", f"{bits} bits of type '{kind}'")
+
+
+def _kv_cache(declared: Any) -> str:
+    """What vLLM makes of a checkpoint's word on the cache; what it does not know is the model's own dtype."""
+    if isinstance(declared, Mapping):
+        eight = declared.get("num_bits") == 8 and declared.get("type") == "float"
+        return "fp8" if eight else ""
+    return "fp8" if isinstance(declared, str) and declared.lower() == "fp8" else ""
 
 
 def _modelopt(_: str, fields: Fields) -> Quantization:
@@ -150,11 +178,12 @@ def _modelopt(_: str, fields: Fields) -> Quantization:
     own = fields if inner is None else Fields(_object(inner, f"{WHERE}.quantization"), WHERE)
     algorithm = own.text("quant_algo")
     ignored = _patterns(own, "exclude_modules", "ignore")
+    cache = _kv_cache(own.raw.get("kv_cache_scheme") or own.raw.get("kv_cache_quant_algo"))
     if algorithm == "NVFP4":
         group = own.integer("group_size", default=16, most=_LARGEST_GROUP)
-        return Quantization("modelopt", "nvfp4", group, ignored=ignored)
+        return Quantization("modelopt", "nvfp4", group, ignored=ignored, kv_cache=cache)
     if algorithm == "FP8":
-        return Quantization("modelopt", "fp8-tensor", ignored=ignored)
+        return Quantization("modelopt", "fp8-tensor", ignored=ignored, kv_cache=cache)
     raise UnknownArchitecture("quantization_config.quant_algo", algorithm, known="FP8, NVFP4")
 
 

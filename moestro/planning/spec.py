@@ -87,7 +87,9 @@ def _dtype(text: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part that describes the language model."""
     nested = config.get("text_config") or config.get("language_config") or config.get("llm_config")
-    return nested if isinstance(nested, Mapping) else config
+    if not isinstance(nested, Mapping):
+        return config
+    return nested if nested.get("model_type") else {**nested, "model_type": config.get("model_type")}
 
 
 def mtp_layers(text: Mapping[str, Any]) -> int:
@@ -137,6 +139,8 @@ def _notes(classes: Sequence[WeightClass], config: Mapping[str, Any]) -> list[st
     notes = []
     if any(one.name == OTHER for one in classes):
         notes.append("some tensors have names that are not understood; they are counted as replicated on every GPU")
+    if not (config.get("architectures") or text_config(config).get("architectures")):
+        notes.append("config.json names no architectures, without which the engine does not know what to start")
     if mtp := mtp_layers(text_config(config)):
         notes.append(f"{mtp} multi-token-prediction layer(s) are in the checkpoint and are not loaded")
     return notes

@@ -275,3 +275,23 @@ class TestBatch:
         assert few.engine.max_num_seqs is None
         logits = next(part.gib for part in few.memory.overhead_parts if part.name == "logits and sampling")
         assert logits == pytest.approx(16 * 32000 * 22 / 2**30)
+
+
+class TestDeclaredCache:
+    """vLLM's ``auto`` is what the checkpoint declares, which halves a token's bytes."""
+
+    def test_it_is_planned_told_and_set(self) -> None:
+        found = plan_catalog("llama-3.3-70b-modelopt-fp8", "H200", Request(count=4, context=8192))
+        assert found.engine.kv_cache_dtype == "fp8"
+        assert any("the checkpoint declares it" in reason for reason in found.reasons)
+
+    def test_another_choice_wins(self) -> None:
+        asked = Request(count=4, context=8192, kv_cache_dtype="bfloat16")
+        found = plan_catalog("llama-3.3-70b-modelopt-fp8", "H200", asked)
+        assert (found.engine.kv_cache_dtype, found.memory.kv_bytes_per_token_per_gpu) == ("bfloat16", 81920)
+        assert not any("declares" in reason for reason in found.reasons)
+
+    def test_where_the_gpu_cannot_it_is_refused(self) -> None:
+        raw = {"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
+        latent = spec_from_config({**entries()["deepseek-r1"].parent["config"], "quantization_config": raw}, "m")
+        assert "FP8 KV cache with MLA" in _reason(plan(latent, load_gpu("A100"), Request(count=8)))

@@ -132,6 +132,46 @@ class TestQuantization:
         assert not found.covers("model.layers.3.self_attn.q_proj")
         assert found.covers("model.layers.3.self_attn2.q_proj")
 
+    def test_targets_are_all_that_is_covered(self) -> None:
+        group = {"targets": ["re:.*experts.*"], "weights": {"num_bits": 4, "type": "int", "group_size": 128}}
+        raw = {"quant_method": "compressed-tensors", "config_groups": {"g": group}}
+        found = parse_quantization({"quantization_config": raw})
+        assert found.covers("model.layers.3.mlp.experts.0.gate_proj")
+        assert not found.covers("model.layers.3.self_attn.o_proj")
+
+    def test_groups_of_one_kind_are_one(self) -> None:
+        weights = {"num_bits": 8, "type": "float", "strategy": "channel"}
+        groups = {"a": {"targets": ["Linear"], "weights": weights}, "b": {"targets": ["re:x"], "weights": weights}}
+        raw = {"quant_method": "compressed-tensors", "config_groups": groups}
+        assert parse_quantization({"quantization_config": raw}).targets == ()
+
+    @pytest.mark.parametrize("second", [{"num_bits": 8, "type": "float", "strategy": "channel"}, None])
+    def test_groups_of_several_kinds_are_not_understood(self, second: dict[str, Any] | None) -> None:
+        first = {"num_bits": 4, "type": "int", "group_size": 128}
+        groups = {"a": {"weights": first}, "b": {"weights": second}} if second else {}
+        raw = {"quant_method": "compressed-tensors", "config_groups": groups}
+        with pytest.raises(UnknownArchitecture, match=f"config_groups '{2 if second else 0} kinds of weights'"):
+            parse_quantization({"quantization_config": raw})
+
+    @pytest.mark.parametrize(
+        ("raw", "cache"),
+        [
+            ({"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}, "fp8"),
+            ({"quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": None}}, ""),
+            ({"quant_algo": "NVFP4", "kv_cache_scheme": {"num_bits": 8, "type": "float", "dynamic": False}}, "fp8"),
+            ({"quant_algo": "FP8", "kv_cache_quant_algo": "strange"}, ""),
+        ],
+    )
+    def test_the_cache_that_modelopt_declares(self, raw: dict[str, Any], cache: str) -> None:
+        assert parse_quantization({"quantization_config": {"quant_method": "modelopt", **raw}}).kv_cache == cache
+
+    def test_the_cache_that_compressed_tensors_declare(self) -> None:
+        weights = {"num_bits": 8, "type": "float", "strategy": "tensor"}
+        raw = {"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": weights}}}
+        assert parse_quantization({"quantization_config": raw}).kv_cache == ""
+        raw["kv_cache_scheme"] = {"num_bits": 8, "type": "float"}
+        assert parse_quantization({"quantization_config": raw}).kv_cache == "fp8"
+
     def test_mxfp4_is_of_experts_alone(self) -> None:
         found = parse_quantization({"quantization_config": {"quant_method": "mxfp4"}})
         assert found.covers("model.layers.3.mlp.experts.0.gate_proj")
@@ -167,6 +207,17 @@ class TestMistakes:
             spec_from_config({"model_type": "mamba9"}, "m", tensors)
         assert "2.0/N GiB" in str(caught.value)
         assert (caught.value.field, caught.value.total_bytes) == ("model_type", 1 << 31)
+
+    def test_missing_model_type(self) -> None:
+        with pytest.raises(UnknownArchitecture, match="model_type is missing"):
+            spec_from_config(moe_config(model_type=None), "m")
+
+    def test_a_language_model_without_a_type_has_that_of_the_whole(self) -> None:
+        config = {"model_type": "mixtral", "text_config": moe_config(model_type=None)}
+        assert spec_from_config(config, "m").model_type == "mixtral"
+
+    def test_no_architectures_is_told(self) -> None:
+        assert "names no architectures" in spec_from_config(moe_config(architectures=None), "m").notes[-1]
 
     def test_unknown_layer_type(self) -> None:
         with pytest.raises(UnknownArchitecture, match="layer_types 'linear_attention'"):
