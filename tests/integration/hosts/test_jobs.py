@@ -62,7 +62,7 @@ def test_a_failed_step_shows_its_log_and_is_run_again(machine: Machine, host: Ho
     assert runs(machine, job) == 2
 
 
-def test_steps_that_fail_at_once_have_begun_all_the_same(machine: Machine, host: Host) -> None:
+def test_steps_that_fail_at_once_have_begun_all_the_same(host: Host) -> None:
     def run(number: int) -> CommandFailed:
         with pytest.raises(CommandFailed) as caught:
             run_job(host, Job("at-once", f"echo {number}; exit 42\n", 60), host.wait)

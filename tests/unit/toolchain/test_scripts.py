@@ -328,6 +328,27 @@ echo "$*" >>"$HOME/calls"
             assert (ran.returncode, ran.stderr) == (69, said)
 
 
+def test_a_failed_check_does_not_keep_the_others_from_being_made(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    for name in ("scripts/test", "scripts/env", "scripts/lib.sh", "requirements.txt"):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / name, checkout / name)
+    for name, text in {
+        "scripts/setup": "",
+        ".venv/bin/ruff": "exit 1",
+        ".venv/bin/pytest": 'touch "$HOME/tested"',
+    }.items():
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text(f"#!/bin/sh\n{text}\n")
+        (checkout / name).chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    line = [checkout / "scripts/test", "lint", "unit"]
+    ran = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 69
+    assert ran.stderr.splitlines()[-1] == "  failed: lint"
+    assert (tmp_path / "tested").exists()
+
+
 class TestRoomForHosts:
     def room(self, tmp_path: Path, limit: str) -> tuple[str, str]:
         file = tmp_path / "max_user_instances"
