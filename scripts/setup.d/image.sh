@@ -9,6 +9,7 @@ setup_image() {
 
 host_image() {
     local reference
+    python_needed
     reference="$(.venv/bin/python -c 'from moestro.clouds.sandbox.image import reference; print(reference())')"
     ! docker image inspect "$reference" >/dev/null || return 0
     base_image

@@ -7,6 +7,7 @@ setup_model() {
 
 tiny_model() {
     local model="$MOESTRO_CACHE/models/tiny-mixtral" stamp
+    python_needed
     stamp="$(sha256 scripts/tiny_model.py)"
     if [ -d "$model" ] && [ "$(cat "$model.stamp" 2>/dev/null)" = "$stamp" ]; then
         return

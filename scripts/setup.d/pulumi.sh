@@ -28,7 +28,7 @@ pulumi_in_cache() {
 # The official installer, given five seconds to be reached. It writes nowhere else.
 pulumi_official() {
     local installer="$MOESTRO_CACHE/toolchain/install-pulumi.sh" unfinished="$PULUMI_DIRECTORY.unfinished"
-    have curl || debian_packages "curl" curl ca-certificates
+    have curl || { is_debian && [ "$(id -u)" -eq 0 ] && debian_packages "curl" curl ca-certificates; } || return 1
     mkdir -p "$(dirname "$installer")"
     curl -fsSL --connect-timeout 5 --max-time 60 -o "$installer" https://get.pulumi.com || return 1
     note "downloading Pulumi $MOESTRO_PULUMI_VERSION"

@@ -20,11 +20,17 @@ python_environment() {
     echo "$stamp" >.venv/moestro-stamp
 }
 
+# For the parts that come after this one.
+python_needed() {
+    [ -x .venv/bin/python ] || fail "$PWD/.venv is missing or not yours: run 'scripts/setup python' first"
+}
+
 # An environment with the locked uv in it, which installs the rest in seconds (and takes pip away again).
 python_create() {
     ! { python_works && .venv/bin/uv --version; } || return 0
     local python
-    rm -rf .venv # before the search for an interpreter: what is left of the environment is the first on PATH
+    # Before the search for an interpreter: what is left of the environment is the first on PATH.
+    { [ -w . ] && rm -rf .venv; } || fail "$PWD/.venv cannot be made anew by $(id -un): use a checkout of your own"
     python="$(python_interpreter)"
     "$python" -m venv .venv
     sed -n '/^uv==/,/^ *# via/p' requirements.lock >.venv/uv.lock

@@ -144,6 +144,10 @@ class TestPulumi:
         )
         assert bash(lines, tmp_path, sources="pulumi").stdout == "fetched\n"
 
+    def test_is_built_where_there_is_no_curl_to_fetch_it(self, tmp_path: Path) -> None:
+        bare = "moestro_pulumi_usable() { false; }; have() { false; }; is_debian() { false; };"
+        assert bash(f"{bare} pulumi_build() {{ echo built; }}; pulumi_engine", tmp_path, "pulumi").stdout == "built\n"
+
     def test_takes_its_place_only_when_it_is_whole(self, tmp_path: Path) -> None:
         lines = (
             "have() { true; }; curl() { true; }; touch $HOME/interrupted;"
@@ -205,6 +209,19 @@ class TestPythonEnvironment:
     def test_what_an_interrupted_setup_left_is_not_made_the_base_of_the_next(self, tmp_path: Path) -> None:
         look = "python_interpreter() { [ -e .venv ] || echo gone >&2; echo true; }; python_create"
         assert "gone" in bash(f"{self.MAKE} {look}", tmp_path, sources="python").stderr
+
+    @pytest.mark.parametrize("part", ["image", "model"])
+    def test_what_needs_it_says_so_in_one_line(self, tmp_path: Path, part: str) -> None:
+        ran = bash(f"cd $HOME; setup_{part}", tmp_path, sources=f"python {part}")
+        assert ran.returncode == 69
+        assert (
+            f"  {tmp_path}/.venv is missing or not yours: run 'scripts/setup python' first" in ran.stderr.splitlines()
+        )
+
+    def test_of_somebody_else_is_named_in_one_line(self, tmp_path: Path) -> None:
+        ran = bash(f"{self.MAKE} rm() {{ return 1; }}; rm .venv/bin/python; python_create", tmp_path, sources="python")
+        assert ran.returncode == 69
+        assert "/.venv cannot be made anew by " in ran.stderr
 
     def test_nothing_is_cached_outside_of_the_cache(self, tmp_path: Path) -> None:
         ran = bash("env", tmp_path, sources="python")
