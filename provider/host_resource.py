@@ -99,4 +99,8 @@ class HostResource(Resource[I, O], Generic[I, O, Spec, State]):
             state = self._operations().ensure(inputs.host.connection(), spec, context.wait)
         except self.leaves_behind as error:
             raise Incomplete(resource_id, self.unfinished(inputs), error) from error
+        except HostUnreachable as error:
+            raise HostUnreachable(
+                f"{error}; where the machine itself is gone, `pulumi up --refresh` replaces it"
+            ) from error
         return self.result(inputs, state)

@@ -317,6 +317,12 @@ class TestEngine:
             serve(Engine(host.operations)).create(ENGINE)
         assert not failed.value.kept
 
+    def test_a_host_that_may_be_gone_is_said_how_to_replace(self, serve: Serve) -> None:
+        host = Host(engine_state)
+        host.error = HostUnreachable("192.0.2.1:22: no SSH connection within 600 s")
+        with pytest.raises(Failed, match=r"within 600 s; where the machine itself is gone, `pulumi up --refresh`"):
+            serve(Engine(host.operations)).create(ENGINE)
+
     def test_a_log_with_the_key_in_it_is_shown_without_it(self, serve: Serve) -> None:
         host = Host(engine_state)
         host.error = NotReady("log: --api-key engine-key-0123 ENGINE-PRIVATE")
