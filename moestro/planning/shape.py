@@ -65,7 +65,7 @@ def _attention(fields: Fields, model_type: str, layers: int) -> Attention:
         return _latent_attention(fields)
     heads = fields.integer("num_attention_heads", most=4096)
     kv_heads = fields.integer("num_key_value_heads", default=heads, most=4096)
-    head_dim = fields.integer("head_dim", default=0, least=1, most=4096) or fields.integer("hidden_size") // heads
+    head_dim = _head_dim(fields, heads)
     if heads % kv_heads:
         raise InvalidInput(
             f"config.json: num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}; "
@@ -80,6 +80,15 @@ def _attention(fields: Fields, model_type: str, layers: int) -> Attention:
     window = fields.integer("sliding_window") if any(sliding) else 0
     chunk = fields.integer("attention_chunk_size", default=0) if kind is AttentionKind.CHUNKED else 0
     return Attention(kind, heads, kv_heads, head_dim, window=window, sliding_layers=sliding, chunk=chunk)
+
+
+def _head_dim(fields: Fields, heads: int) -> int:
+    if fields.has("head_dim"):
+        return fields.integer("head_dim", most=4096)
+    hidden = fields.integer("hidden_size")
+    if hidden < heads:
+        raise InvalidInput(f"config.json: hidden_size {hidden} is less than num_attention_heads {heads}")
+    return hidden // heads
 
 
 def _latent_attention(fields: Fields) -> Attention:

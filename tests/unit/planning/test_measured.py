@@ -14,6 +14,7 @@ from moestro.planning.engine import cache_dtype
 from moestro.planning.kv import token_bytes
 from moestro.planning.memory import GIB, Load, memory_of, stage_weights
 from moestro.planning.plan import EngineChoice, Layout, Memory
+from moestro.planning.request import Request
 
 WEIGHTS = [  # model, TP, measured GiB a GPU ("Model loading took"), lowest and highest seen, source
     ("deepseek-r1", 8, 79.58, 79.74, "VME report, 27 runs on H200"),

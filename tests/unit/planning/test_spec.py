@@ -193,6 +193,7 @@ class TestMistakes:
             ({"num_key_value_heads": 5}, "32 is no multiple of num_key_value_heads 5"),
             ({"num_experts_per_tok": 9}, "9 is more than the 8 experts"),
             ({"vocab_size": 0}, "vocab_size is 0"),
+            ({"head_dim": None, "hidden_size": 16}, "hidden_size 16 is less than num_attention_heads 32"),
             ({"layer_types": "full"}, "layer_types is 'full', not a list"),
         ],
     )
