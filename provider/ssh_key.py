@@ -1,6 +1,7 @@
 """``moestro:cloud:SshKey``."""
 # ruff: noqa: ARG002 - every resource has the same methods, whether it needs each argument or not
 
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field
@@ -8,6 +9,7 @@ from pydantic import Field
 from moestro.clouds import ordering
 from moestro.clouds.base import Cloud
 from moestro.clouds.base import Instance as Machine
+from moestro.clouds.order_log import OrderLog
 from moestro.errors import CloudError
 from provider.cloud_access import CloudOpener, open_cloud
 from provider.models import Mark, Model, Stored
@@ -38,8 +40,9 @@ class SshKey(Resource[SshKeyInputs, SshKeyOutputs]):
     inputs = SshKeyInputs
     outputs = SshKeyOutputs
 
-    def __init__(self, opener: CloudOpener = open_cloud) -> None:
+    def __init__(self, opener: CloudOpener = open_cloud, order_log: Callable[[], OrderLog] = OrderLog.current) -> None:
         self._open = opener
+        self._order_log = order_log
 
     def create(self, context: Context, inputs: SshKeyInputs) -> tuple[str, SshKeyOutputs]:
         """Register it, once."""
@@ -67,7 +70,7 @@ class SshKey(Resource[SshKeyInputs, SshKeyOutputs]):
         if not state.owned:
             return
         cloud = self._open(inputs.cloud)
-        left = ordering.machines_with_key(cloud, resource_id, context.wait)
+        left = ordering.machines_with_key(cloud, resource_id, context.wait, self._order_log())
         if left:
             raise CloudError(_still_used(cloud, inputs.name, left))
         cloud.delete_ssh_key(resource_id, context.wait)

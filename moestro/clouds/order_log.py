@@ -47,5 +47,12 @@ class OrderLog:
         except (FileNotFoundError, ValueError):
             return None
 
+    def youngest(self) -> float | None:
+        """Seconds since the last order of any name that has no known outcome; ``None`` where there is none."""
+        if self._directory is None or not self._directory.is_dir():
+            return None
+        ages = (self.age(file.name) for file in self._directory.iterdir())
+        return min((age for age in ages if age is not None), default=None)
+
 
 FORGETFUL = OrderLog(None)

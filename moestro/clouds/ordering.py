@@ -129,10 +129,21 @@ def ensure_ssh_key(cloud: Cloud, name: str, public_key: str, wait: Wait) -> SshK
         return found
 
 
-def machines_with_key(cloud: Cloud, key_id: str, wait: Wait) -> list[Instance]:
-    """Every machine ordered with the registered key that may still bill; lists may show what has just ended."""
-    listed = [instance for instance in cloud.list_instances(wait) if instance.ssh_key_id == key_id]
-    return [instance for instance in listed if not _has_ended(cloud, instance.id, wait)]
+def machines_with_key(cloud: Cloud, key_id: str, wait: Wait, log: OrderLog = FORGETFUL) -> list[Instance]:
+    """Every machine ordered with the registered key that may still bill.
+
+    Lists may still show what has just ended, and may not show yet what a killed run ordered: where ``log`` knows of
+    such an order, the answer waits until they must.
+    """
+    age = log.youngest()
+    until = wait.monotonic() + (0.0 if age is None else cloud.settle_seconds - age)
+    for _ in wait.backoff(first=2.0):
+        listed = [instance for instance in cloud.list_instances(wait) if instance.ssh_key_id == key_id]
+        found = [instance for instance in listed if not _has_ended(cloud, instance.id, wait)]
+        if found or wait.monotonic() >= until:
+            return found
+        wait.report("a run that was killed ordered a machine just now; waiting for the cloud to list it")
+    raise AssertionError("backoff only ends by raising")
 
 
 def _has_ended(cloud: Cloud, instance_id: str, wait: Wait) -> bool:

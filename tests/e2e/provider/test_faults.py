@@ -152,9 +152,10 @@ class TestKilled:
         settled(stack, machines=1)
 
     def test_then_destroy_leaves_nothing_that_bills_unsaid(self, stack: PaperStack) -> None:
+        stack.faults.arm("late_listing", times=2, seconds=5)
         stack.faults.arm("slow_post", times=2, seconds=60)
         running = stack.start("up", "--yes", "--skip-preview")
-        until(lambda: len(stack.machines()) == 2, 30)
+        until(lambda: not stack.faults.armed(), 30)
         stack.kill("pulumi", "provider")
         running.wait()
         stack.pulumi("cancel", "--yes")

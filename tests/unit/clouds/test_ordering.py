@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from moestro.clouds.base import Balance, InstanceState, OfferQuery, SshKey
 from moestro.clouds.order_log import OrderLog
-from moestro.clouds.ordering import await_running, end_doubles, ensure_ssh_key, rent, terminate
+from moestro.clouds.ordering import await_running, end_doubles, ensure_ssh_key, machines_with_key, rent, terminate
 from moestro.errors import (
     AmbiguousOutcome,
     Cancelled,
@@ -178,6 +178,29 @@ class TestOrderLog:
         log.sent("web-0")
         (tmp_path / "orders" / "web-0").write_text("")
         assert log.age("web-0") is None
+
+
+class TestMachinesWithKey:
+    def test_what_has_just_ended_is_not_among_them(self) -> None:
+        cloud = FakeCloud()
+        ended, kept, other = (cloud.add(f"web-{n}", ssh_key_id=key) for n, key in enumerate(["k1", "k1", "k2"]))
+        listed = cloud.list_instances(Clock().wait())
+        cloud.become(ended.id, InstanceState.GONE)
+        cloud.list_instances = lambda _: listed  # type: ignore[method-assign]
+        found = machines_with_key(cloud, "k1", Clock().wait())
+        assert [machine.id for machine in found] == [kept.id]
+        assert other not in found
+
+    @pytest.mark.parametrize(("age", "found"), [(5.0, 1), (119.0, 0)])
+    def test_what_a_killed_run_ordered_is_waited_for(self, tmp_path: Path, age: float, found: int) -> None:
+        cloud, clock = FakeCloud(), Clock()
+        log = OrderLog(tmp_path, lambda: clock.now)
+        log.sent("web-0")
+        clock.now += age
+        late = cloud.add("web-0", ssh_key_id="k1")
+        cloud.list_instances = lambda _: [late] if clock.now > 1050 + age else []  # type: ignore[method-assign]
+        assert len(machines_with_key(cloud, "k1", clock.wait(), log)) == found
+        assert sum(clock.slept) < 80
 
 
 class TestEndDoubles:

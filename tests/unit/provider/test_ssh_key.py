@@ -4,6 +4,7 @@ import pytest
 
 from moestro.clouds.base import InstanceState, OfferQuery, Order
 from moestro.clouds.base import SshKey as RegisteredKey
+from moestro.clouds.order_log import FORGETFUL
 from moestro.errors import CloudError
 from moestro.waiting import Wait
 from provider.ssh_key import SshKey
@@ -21,7 +22,7 @@ def cloud() -> FakeCloud:
 
 @pytest.fixture
 def client(serve: Serve, cloud: FakeCloud) -> Client:
-    return serve(SshKey(lambda name: cloud))  # noqa: ARG005 - there is one cloud here
+    return serve(SshKey(lambda name: cloud, lambda: FORGETFUL))  # noqa: ARG005 - there is one cloud here
 
 
 def test_is_registered_once(client: Client, cloud: FakeCloud) -> None:
