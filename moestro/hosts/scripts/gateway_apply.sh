@@ -36,10 +36,11 @@ install_unit() {
 bring_to_life() {
   if systemctl is-active --quiet "$unit"; then systemctl reload "$unit"; else systemctl restart "$unit"; fi
 }
+old_workers=$(workers "$unit")
 previous=$(readlink "$directory/current" || true)
 point_to "$release"
 install_unit
-if bring_to_life && runs "$(status_port "$release")" "$generation" 150; then
+if bring_to_life && runs "$(status_port "$release")" "$generation" 150 "$old_workers"; then
   trap - EXIT
   for old in "$directory"/releases/*; do [ "$old" = "$release" ] || rm -rf "$old"; done
   for state in "$directory"/state/*.conf; do [ -e "$release/state/${state##*/}" ] || rm -f "$state"; done

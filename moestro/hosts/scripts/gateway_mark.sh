@@ -14,7 +14,8 @@ mv -f "$directory/.state" "$state"
 printf '%s' "$generation_text" > "$directory/state/generation.inc"
 # A gateway that does not run reads the state when it starts.
 if ! systemctl is-active --quiet "$unit"; then echo asleep; exit 0; fi
+old_workers=$(workers "$unit")
 systemctl reload "$unit"
-if runs "$(status_port "$directory/current")" "$generation" 150; then echo 'done'; exit 0; fi
+if runs "$(status_port "$directory/current")" "$generation" 150 "$old_workers"; then echo 'done'; exit 0; fi
 echo "nginx does not run with the changed state of $replica" >&2
 exit 66

@@ -1,12 +1,14 @@
 """A real nginx on loopback, running what the renderer wrote, in a directory of its own."""
 
 import os
+import re
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,9 +64,9 @@ class Nginx:
 
     def reload(self) -> None:
         assert self.process
-        self._generation = self._new_generation()
+        self._generation, old = self._new_generation(), self._workers()
         self.process.send_signal(signal.SIGHUP)
-        self._await_generation()
+        self._await_generation(old)
 
     def status(self, path: str) -> str:
         return httpx.get(f"http://127.0.0.1:{self.spec.status_port}/{path}").text.strip()
@@ -100,16 +102,30 @@ class Nginx:
         (self.directory / "state" / "generation.inc").write_text(generation_state(token))
         return token
 
-    def _await_generation(self) -> None:
+    def _workers(self) -> list[Path]:
+        """The processes that take requests."""
+        assert self.process
+        parent = re.compile(rf"^PPid:\s*{self.process.pid}$", re.MULTILINE)
+        found = [path.parent for path in Path("/proc").glob("[0-9]*/status") if parent.search(_text(path))]
+        return [each for each in found if "shutting down" not in _text(each / "cmdline")]
+
+    def _await_generation(self, old_workers: Sequence[Path] = ()) -> None:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:
-                if self.status("generation") == self._generation:
+                if self.status("generation") == self._generation and not set(old_workers) & set(self._workers()):
                     return
             except httpx.TransportError:
                 pass
             time.sleep(0.02)
         raise AssertionError(f"nginx does not run the new configuration: {Path(self.paths.error_log).read_text()}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # the process has ended
+        return ""
 
 
 def free_port() -> int:
