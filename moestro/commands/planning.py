@@ -17,14 +17,20 @@ from moestro.planning.throughput import Measured
 from moestro.serving.engines import with_warnings
 
 FITS, DOES_NOT_FIT = 0, 3
+_SHOWN = 5  # plans of a search
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The plan that was chosen, and the others that were asked to be seen beside it."""
+    """The plan that was chosen, and the others that were asked to be seen beside it.
+
+    Attributes:
+        next: the plans that a search would take after it, cheapest first.
+    """
 
     model: ModelSpec
     chosen: Plan
+    next: tuple[Plan, ...] = ()
     others: tuple[Plan, ...] = ()
     spot: tuple[Plan, ...] = ()
 
@@ -62,13 +68,17 @@ def answer_to(options: PlanOptions) -> Answer:
     model, request = load_model(options.model), request_of(options)
     prices = load_prices() if options.prices is None else read_prices(options.prices)
     desk = _Desk(model, prices, _measured(options.measured))
-    chosen = desk.chosen(request, options) if options.searching else desk.plan(load_gpu(options.gpus[0]), request)
-    chosen = _with_regions(chosen, options.regions, prices)
+    first, *rest = (
+        desk.cheapest(request, options) if options.searching else [desk.plan(load_gpu(options.gpus[0]), request)]
+    )
+    chosen, after = _with_regions(first, options.regions, prices), tuple(rest)
     if not options.compare and options.html is None:
-        return Answer(model, chosen)
+        return Answer(model, chosen, after)
     others = tuple(desk.on(gpu, request) for gpu in _compared(options))
     drawn = [chosen, *(one for one in others if one.gpu != chosen.gpu)]
-    return Answer(model, chosen, others, tuple(desk.on_spot(one, request) for one in drawn if desk.has_spot(one)))
+    return Answer(
+        model, chosen, after, others, tuple(desk.on_spot(one, request) for one in drawn if desk.has_spot(one))
+    )
 
 
 def _with_regions(chosen: Plan, regions: tuple[str, ...], prices: Prices) -> Plan:
@@ -113,17 +123,17 @@ class _Desk:
     def plan(self, gpu: GpuSpec, request: Request, explain: bool = True) -> Plan:
         return with_warnings(plan(self.model, gpu, request, self.prices, decision_matrix(), explain, self.measured))
 
-    def chosen(self, request: Request, options: PlanOptions) -> Plan:
-        """The cheapest. For a program that reads JSON there is a plan even where none fits."""
+    def cheapest(self, request: Request, options: PlanOptions) -> list[Plan]:
+        """Cheapest first. For a program that reads JSON there is a plan even where none fits."""
         try:
-            return self._cheapest(request, options)
+            return self._searched(request, options)
         except NothingFits as error:
             types = _searched(options)
             if not options.json or not types:
                 raise
-            return replace(self.plan(types[-1], request), reasons=(str(error),))
+            return [replace(self.plan(types[-1], request), reasons=(str(error),))]
 
-    def _cheapest(self, request: Request, options: PlanOptions) -> Plan:
+    def _searched(self, request: Request, options: PlanOptions) -> list[Plan]:
         limits = Constraints(
             _searched(options),
             options.regions,
@@ -134,7 +144,8 @@ class _Desk:
         )
         target = Target(options.min_tokens_per_second, options.max_p95_seconds)
         models, matrix = [self.model], decision_matrix()
-        return with_warnings(search(models, request, limits, self.prices, matrix, target, self.measured, limit=1)[0])
+        found = search(models, request, limits, self.prices, matrix, target, self.measured, limit=_SHOWN)
+        return [with_warnings(one) for one in found]
 
     def on(self, gpu: GpuSpec, request: Request) -> Plan:
         """A plan on another GPU: the same load, with the fewest GPUs of that type."""
@@ -189,7 +200,7 @@ def _say(answer: Answer, options: PlanOptions) -> None:
     elif options.html is None:
         from moestro.report.text import plan_text
 
-        print(plan_text(answer.chosen, path))
+        print(plan_text(answer.chosen, path, answer.next))
 
 
 def _tell(line: str, options: PlanOptions) -> None:
@@ -203,7 +214,7 @@ def _print_json(answer: Answer, path: str) -> None:
     from moestro.report.data import answer_data
 
     others = answer.others
-    print(json.dumps(answer_data(answer.chosen, others, path), indent=2))
+    print(json.dumps(answer_data(answer.chosen, others, path, answer.next), indent=2))
 
 
 def model_path(options: PlanOptions, answer: Answer) -> str:
@@ -234,7 +245,7 @@ def _print_arithmetic(answer: Answer, path: str) -> None:
     from moestro.report.text import checks_table, lines_table, plan_text, show
 
     chosen = answer.chosen
-    show(lines_table(explain(chosen, answer.model)), checks_table(chosen), plan_text(chosen, path))
+    show(lines_table(explain(chosen, answer.model)), checks_table(chosen), plan_text(chosen, path, answer.next))
 
 
 def _write_html(answer: Answer, path: Path, model: str) -> str:

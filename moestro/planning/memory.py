@@ -12,7 +12,7 @@ from moestro.planning.gpu import GpuSpec
 from moestro.planning.model import ModelSpec, Place, Sharding, WeightClass
 from moestro.planning.overhead import OverheadInput, batch_sizes, overhead_parts, seen_range
 from moestro.planning.plan import EngineChoice, Label, Layout, Memory, MemoryPart
-from moestro.planning.units import GIB
+from moestro.planning.units import GB, GIB
 
 SEED_FACTOR = 1.15
 SEED_BYTES = {"BF16": 2.0, "FP8": 1.0, "INT8": 1.0, "INT4": 0.5, "NVFP4": 0.5, "MXFP4": 0.5}
@@ -27,6 +27,7 @@ _LABELS = {
     "kv_gib_per_gpu": Label.ESTIMATED,
     "kv_needed_gib_per_gpu": Label.DERIVED,
     "seed_rule_gb": Label.ILLUSTRATIVE,
+    "seed_rule_kv_gb": Label.DERIVED,
 }
 
 
@@ -76,6 +77,7 @@ def memory_of(model: ModelSpec, gpu: GpuSpec, layout: Layout, engine: EngineChoi
         fits=per_engine * layout.dcp >= needed,
         labels=_LABELS if gpu.device == "cuda" else _LABELS | {"kv_tokens": Label.DERIVED},
         seed_rule_gb=model.parameters * SEED_BYTES.get(model.precision, 2.0) * SEED_FACTOR / 1e9,
+        seed_rule_kv_gb=load.tokens * kv.token_bytes(model, 1, engine.kv_cache_dtype, (0, model.layers), hopper) / GB,
         overhead_parts=overheads,
         overhead_range_gib=seen_range(overhead) if gpu.device == "cuda" else (overhead, overhead),
         kv_gib_per_gpu=max(0.0, free[fullest]),

@@ -65,6 +65,7 @@ class Memory:
     fits: bool
     labels: dict[str, Label]
     seed_rule_gb: float | None = None  # params x bytes x 1.15, the seed's rule, without KV
+    seed_rule_kv_gb: float | None = None  # what the rule adds for the cache: that of the load, held once
     weights_parts: tuple[MemoryPart, ...] = ()  # by class of tensors
     overhead_parts: tuple[MemoryPart, ...] = ()
     overhead_range_gib: tuple[float, float] = (0.0, 0.0)  # what was seen on real servers, scaled like the estimate

@@ -95,7 +95,8 @@ def _plan(
     best = options[0]
     layout, memory = best.layout, best.memory
     if best.refused:  # the arithmetic is still worth showing
-        memory = replace(memory_of(model, gpu, layout, best.engine, Load(best.context)), fits=False)
+        load = Load(best.context, request.concurrency or 1, request.kv_headroom)
+        memory = replace(memory_of(model, gpu, layout, best.engine, load), fits=False)
     engine = best.engine
     if engine.device == "cuda" and deep_gemm_runs(model, gpu, layout):
         engine = replace(engine, use_deep_gemm=True)

@@ -14,10 +14,13 @@ LEADER = "LEADER_ADDRESS"  # where the first node's address goes in launch lines
 OWN = "NODE_ADDRESS"
 
 
-def answer_data(plan: Plan, others: Sequence[Plan] = (), model_path: str | None = None) -> dict[str, Any]:
-    """The chosen plan, with the compared ones under ``compared``."""
+def answer_data(
+    plan: Plan, others: Sequence[Plan] = (), model_path: str | None = None, after: Sequence[Plan] = ()
+) -> dict[str, Any]:
+    """The chosen plan, with the compared ones under ``compared`` and the next ones of a search under ``next``."""
     data = plan_data(plan, model_path)
-    return data | {"compared": [plan_data(one, model_path) for one in others]} if others else data
+    beside = {"compared": others, "next": after}
+    return data | {key: [plan_data(one, model_path) for one in plans] for key, plans in beside.items() if plans}
 
 
 def plan_data(plan: Plan, model_path: str | None = None) -> dict[str, Any]:

@@ -84,10 +84,10 @@ def _cache(plan: Plan) -> Iterator[Line]:
 
 
 def _seed(plan: Plan) -> Iterator[Line]:
-    rule = plan.memory.seed_rule_gb
+    rule, cache = plan.memory.seed_rule_gb, plan.memory.seed_rule_kv_gb or 0.0
     if rule is not None:
-        formula = f"parameters × bytes × {SEED_FACTOR:g}, whole model, without KV cache"
-        yield Line("the rule of thumb", formula, f"{rule:,.0f} GB", Label.ILLUSTRATIVE, "seed document")
+        formula = f"parameters × bytes × {SEED_FACTOR:g} + KV cache: {rule:,.1f} + {cache:,.1f}, whole model"
+        yield Line("the rule of thumb", formula, f"{rule + cache:,.1f} GB", Label.ILLUSTRATIVE, "seed document")
 
 
 def _batch(plan: Plan) -> Iterator[Line]:

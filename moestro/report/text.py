@@ -6,7 +6,7 @@ from typing import Any
 
 from moestro.catalog.seed import Illustrative, illustrative, spot_use
 from moestro.planning.cost import SPOT
-from moestro.planning.plan import Plan
+from moestro.planning.plan import Memory, Plan
 from moestro.report.checks import checks
 from moestro.report.data import LEADER, launches
 from moestro.report.explain import Line
@@ -20,13 +20,14 @@ _SHOWN_LAYOUTS = 3
 PLAN_HEADINGS = ("GPUs", "layout", "weights", "KV tokens", "USD/h", "USD/month", "tokens/s*", "USD/M*", "fits")
 
 
-def plan_text(plan: Plan, model_path: str | None = None) -> str:
-    """One plan, its reasons and its launch line."""
+def plan_text(plan: Plan, model_path: str | None = None, after: Sequence[Plan] = ()) -> str:
+    """One plan, its reasons and its launch line; ``after`` are the next ones of a search, a line each."""
     verdict = "fits" if plan.memory.fits else "does not fit"
     lines = [f"{plan.model} on {machine(plan)}: {verdict}", ""]
     if plan.memory.labels:
         lines += [_field(name, text) for name, text in _fields(plan)]
     lines += _bullets("why", plan.reasons) + _bullets("mind", plan.warnings) + _rejections(plan)
+    lines += _bullets("next would be", [_brief(one) for one in after])
     if plan.memory.fits:
         lines += ["", *_launch_lines(plan, model_path)]
     return "\n".join(lines)
@@ -83,6 +84,16 @@ def show(*things: Any) -> None:
         console.print(thing, markup=False, soft_wrap=isinstance(thing, str))
 
 
+def _brief(plan: Plan) -> str:
+    cost = plan.cost
+    price = NO_PRICE
+    if cost.usd_per_hour is not None:
+        price = f"{usd(cost.usd_per_hour)} USD/h {cost.purchase} ({cost.labels['usd_per_hour']})"
+    rate = plan.throughput_tokens_per_second
+    speed = "" if rate is None else f", {count(rate)} tokens/s ({plan.throughput_label})"
+    return f"{machine(plan)}, {layout(plan.layout)}: {price}{speed}"
+
+
 def _field(name: str, text: str) -> str:
     return f"  {name:<{_LABEL}}{text}"
 
@@ -109,9 +120,15 @@ def _fields(plan: Plan) -> list[tuple[str, str]]:
         use = spot_use()
         fields.append(("spot is for", f"{', '.join(use.on_spot)}; not for {', '.join(use.on_demand)} (the seed)"))
     if memory.seed_rule_gb is not None:
-        rule = f"{memory.seed_rule_gb:,.0f} GB for the whole model without KV cache ({labels['seed_rule_gb']})"
-        fields.append(("rule of thumb", f"parameters × bytes × 1.15 = {rule}"))
+        fields.append(("rule of thumb", _rule(memory)))
     return fields
+
+
+def _rule(memory: Memory) -> str:
+    """The seed's rule with the cache that was asked for."""
+    weights, cache = memory.seed_rule_gb or 0.0, memory.seed_rule_kv_gb or 0.0
+    total = f"{weights:,.1f} + {cache:,.1f} = {weights + cache:,.1f} GB for the whole model"
+    return f"parameters × bytes × 1.15 + KV cache = {total} ({memory.labels['seed_rule_gb']})"
 
 
 def _cache(plan: Plan) -> str:

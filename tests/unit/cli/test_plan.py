@@ -106,6 +106,18 @@ class TestOptions:
         data = json.loads(shell("plan", "mixtral-8x7b-fp8", "--gpu", "auto", *load).out)
         assert (data["gpu"], data["count"]) == ("A100_80G_PCIE", 1)
 
+    def test_search_gives_the_next_ones_in_order(self, shell: Shell) -> None:
+        command = ("plan", "mixtral-8x7b-fp8", "--context", "8192", "--concurrency", "4")
+        data = json.loads(shell(*command, "--json").out)
+        every = [data, *data["next"]]
+        prices = [one["cost"]["usd_per_hour"] for one in every if one["cost"]["usd_per_hour"] is not None]
+        assert prices == sorted(prices)
+        assert [one["cost"]["usd_per_hour"] is None for one in every] == sorted(
+            one["cost"]["usd_per_hour"] is None for one in every
+        )
+        assert (len(every), all(one["memory"]["fits"] for one in every)) == (5, True)
+        assert f"next would be {data['next'][0]['count']}x {data['next'][0]['gpu']}" in shell(*command).out
+
     def test_search_among_named_types(self, shell: Shell) -> None:
         named = ("--gpu", "H100_PCIE", "--gpu", "B200_SXM6")
         data = json.loads(shell("plan", "mixtral-8x7b-fp8", *named, "--context", "8192", "--json").out)
@@ -147,6 +159,13 @@ class TestText:
         }
         assert told.keys() == set(fields)
         assert all(any(label in line for label in labels) for line in told.values())
+
+    def test_the_rule_of_thumb_has_the_cache_that_was_asked_for(self, shell: Shell) -> None:
+        memory = json.loads(shell(*A100, "--concurrency", "2", "--json").out)["memory"]
+        assert memory["seed_rule_gb"] == pytest.approx(140.63 * 1.15, rel=0.001)
+        assert memory["seed_rule_kv_gb"] == pytest.approx(2 * 16384 * 229376 / 1e9)
+        told = "parameters × bytes × 1.15 + KV cache = 161.7 + 7.5 = 169.2 GB for the whole model (illustrative)"
+        assert told in shell(*A100, "--concurrency", "2").out
 
     def test_batch_job(self, shell: Shell) -> None:
         b200 = ("plan", "deepseek-v3.2", "--gpu", "B200", "--count", "8")
