@@ -29,9 +29,12 @@ base_from_packages() (
     have debootstrap || debian_packages "debootstrap" debootstrap debian-archive-keyring
     [ "$(id -u)" -eq 0 ] || fail "no image registry can be reached, and debootstrap needs root: run 'sudo scripts/setup image'"
     note "no image registry can be reached: making $BASE_IMAGE with debootstrap"
-    local root
-    root="$(mktemp -d "$MOESTRO_CACHE/debootstrap.XXXXXX")"
-    trap 'rm -rf "$root"' EXIT
+    local root link
+    link="$(mktemp -d)" # a way to the cache without blanks: debootstrap cannot do with them
+    ln -s "$MOESTRO_CACHE" "$link/cache"
+    rm -rf "$MOESTRO_CACHE"/debootstrap.* # what a killed setup left
+    root="$(mktemp -d "$link/cache/debootstrap.XXXXXX")"
+    trap 'rm -rf "$root" "$link"' EXIT
     debootstrap --variant=minbase bookworm "$root"
     sed 's/ bookworm / bookworm-updates /; s/\r//' "$root/etc/apt/sources.list" >"$root/etc/apt/sources.list.d/updates.list"
     sed -e 's/ bookworm / bookworm-security /' -e 's#/debian/* bookworm-security#/debian-security bookworm-security#' \
@@ -42,6 +45,7 @@ base_from_packages() (
 
 build_image() (
     local context arguments=() name
+    rm -rf "$MOESTRO_CACHE"/build.*
     context="$(mktemp -d "$MOESTRO_CACHE/build.XXXXXX")"
     trap 'rm -rf "$context"' EXIT
     cp -r moestro/clouds/sandbox/image/. "$context"

@@ -253,6 +253,22 @@ class TestNginx:
         assert ran.stderr.strip().splitlines()[-1] == "  nginx, which tests start on loopback, is missing: install it"
 
 
+class TestBaseImage:
+    TOOLS = (
+        "have() { true; }; id() { echo 0; }; docker() { cat >/dev/null; };"
+        'debootstrap() { echo "$3"; mkdir -p "$3/etc/apt/sources.list.d"; touch "$3/etc/apt/sources.list"; };'
+    )
+
+    def test_is_made_in_a_cache_with_blanks_and_leaves_nothing(self, tmp_path: Path) -> None:
+        cache = tmp_path / "the cache"
+        (cache / "debootstrap.killed").mkdir(parents=True)
+        ran = bash(f"{self.TOOLS} base_from_packages", cache, sources="python image")
+        assert ran.returncode == 0, ran.stderr
+        assert " " not in ran.stdout.strip()
+        assert list(cache.glob("debootstrap.*")) == []
+        assert not Path(ran.stdout.strip()).parent.exists()
+
+
 class TestAtTheSameTime:
     def test_what_a_killed_setup_left_running_keeps_its_lock(self, tmp_path: Path) -> None:
         lines = (
