@@ -50,6 +50,8 @@ def _complete(outputs: Mapping[str, Any], client: httpx.Client) -> tuple[str, st
         return response.headers[REPLICA_HEADER], response.json()["choices"][0]["text"]
     except httpx.HTTPError as error:
         raise NotServingError(f"POST {url}: {error}") from None
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise NotServingError(f"POST {url}: HTTP {response.status_code}, but no completion of a replica") from None
 
 
 def main() -> None:

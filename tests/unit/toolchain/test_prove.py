@@ -54,6 +54,19 @@ def test_says_what_the_gateway_refused_without_the_key() -> None:
     assert "the-key" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, text="<html>welcome</html>", headers={"X-Moestro-Replica": "local-0"}),
+        httpx.Response(200, json={"choices": []}, headers={"X-Moestro-Replica": "local-0"}),
+        httpx.Response(200, json={"choices": [{"text": "from somebody else"}]}),
+    ],
+)
+def test_says_that_something_else_answers(answer: httpx.Response) -> None:
+    with pytest.raises(SCRIPT["NotServingError"], match="HTTP 200, but no completion of a replica"):
+        prove(lambda _: answer)
+
+
 def test_says_that_nobody_listens() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("connection refused", request=request)
