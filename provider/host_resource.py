@@ -4,11 +4,11 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
 
 from pydantic import Field
 
-from moestro.errors import DeadlineExceeded, HostUnreachable, MoestroError
+from moestro.errors import ConnectionLost, DeadlineExceeded, HostUnreachable, MoestroError
 from moestro.hosts.connection import HostConnection
 from moestro.waiting import Wait
 from provider.models import Host, Mark, Model, Stored
@@ -16,6 +16,10 @@ from provider.resource import Context, Found, Incomplete, Resource, Timeouts
 
 Spec = TypeVar("Spec")
 State = TypeVar("State")
+T = TypeVar("T")
+
+_ATTEMPTS: Final = 5
+_RETRY_SECONDS: Final = 1.0
 
 
 class OnHost(Model):
@@ -81,7 +85,7 @@ class HostResource(Resource[I, O], Generic[I, O, Spec, State]):
     def read(self, context: Context, resource_id: str, inputs: I, state: O) -> Found[O] | None:
         """As it is on the host. A host that does not answer counts as gone: creating again is harmless."""
         try:
-            seen = self._operations().read(inputs.host.connection(), self.spec(inputs), context.wait)
+            seen = _done(self._operations().read, inputs, self.spec(inputs), context.wait)
         except (HostUnreachable, DeadlineExceeded) as error:
             context.warn(f"{error}; taken as gone, the next `pulumi up` makes it again")
             return None
@@ -91,12 +95,12 @@ class HostResource(Resource[I, O], Generic[I, O, Spec, State]):
 
     def delete(self, context: Context, resource_id: str, inputs: I, state: O) -> None:
         """Take it off the host."""
-        self._operations().remove(inputs.host.connection(), self.spec(inputs), context.wait)
+        _done(self._operations().remove, inputs, self.spec(inputs), context.wait)
 
     def _ensured(self, context: Context, resource_id: str, inputs: I) -> O:
         spec = self.spec(inputs)
         try:
-            state = self._operations().ensure(inputs.host.connection(), spec, context.wait)
+            state = _done(self._operations().ensure, inputs, spec, context.wait)
         except self.leaves_behind as error:
             raise Incomplete(resource_id, self.unfinished(inputs), error) from error
         except HostUnreachable as error:
@@ -104,3 +108,15 @@ class HostResource(Resource[I, O], Generic[I, O, Spec, State]):
                 f"{error}; where the machine itself is gone, `pulumi up --refresh` replaces it"
             ) from error
         return self.result(inputs, state)
+
+
+def _done(operation: Callable[[HostConnection, Spec, Wait], T], inputs: OnHost, spec: Spec, wait: Wait) -> T:
+    """What ``operation`` gives; it is safe to repeat, and is repeated when the connection drops in the middle."""
+    for attempt in wait.backoff(_RETRY_SECONDS):
+        try:
+            return operation(inputs.host.connection(), spec, wait)
+        except ConnectionLost as error:
+            if attempt >= _ATTEMPTS:
+                raise
+            wait.report(f"{error}; connecting again")
+    raise AssertionError("backoff only ends by raising")

@@ -9,6 +9,7 @@ import pytest
 from moestro.errors import (
     Cancelled,
     CommandFailed,
+    ConnectionLost,
     DeadlineExceeded,
     HostError,
     HostKeyChanged,
@@ -70,6 +71,7 @@ class Host:
         self.seen: Any = None
         self.removed: list[Any] = []
         self.error: Exception | None = None
+        self.drops = 0
 
     def operations(self) -> Operations[Any, Any]:
         return Operations(self.ensure, self.read, self.remove)
@@ -95,6 +97,9 @@ class Host:
         assert connection == CONNECTION
         if self.error:
             raise self.error
+        if self.drops:
+            self.drops -= 1
+            raise ConnectionLost("the connection dropped")
 
 
 def runtime_state(spec: RuntimeSpec) -> RuntimeState:
@@ -167,6 +172,32 @@ class TestRead:
         host.error = HostKeyChanged("192.0.2.1 presents another key")
         with pytest.raises(Failed, match="another key"):
             serve(Runtime(host.operations)).read("id", RUNTIME, {})
+
+
+class TestDroppedConnection:
+    @pytest.fixture(autouse=True)
+    def _at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("provider.host_resource._RETRY_SECONDS", 0.0)
+
+    def test_every_operation_goes_on_where_it_was(self, serve: Serve) -> None:
+        host = Host(gateway_state)
+        client = serve(Gateway(host.operations))
+        host.drops = 4
+        id, state = client.create(GATEWAY)
+        host.drops = 4
+        assert client.update(id, GATEWAY, state) == state
+        host.drops, host.seen = 4, gateway_state(host.specs[0])
+        assert client.read(id, GATEWAY, state)[0] == id
+        host.drops = 4
+        client.delete(id, GATEWAY, state)
+        assert len(host.removed) == 1
+
+    def test_not_forever(self, serve: Serve) -> None:
+        host = Host(gateway_state)
+        host.drops = 5
+        with pytest.raises(Failed, match="the connection dropped; where the machine itself is gone"):
+            serve(Gateway(host.operations)).create(GATEWAY)
+        assert host.drops == 0
 
 
 class TestDelete:
