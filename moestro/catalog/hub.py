@@ -48,13 +48,13 @@ def load_repository(repo: str, revision: str | None = None) -> ModelSpec:
             f"repository '{repo}' is gated: accept its licence at https://huggingface.co/{repo} and set HF_TOKEN"
         ) from None
     except RepositoryNotFoundError:
-        close = models.near(repo)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise InvalidInput(f"repository '{repo}' does not exist or is private (set HF_TOKEN){hint}") from None
+        raise InvalidInput(f"repository '{repo}' does not exist or is private (set HF_TOKEN){_near(repo)}") from None
     except RevisionNotFoundError:
         raise InvalidInput(f"repository '{repo}' has no revision '{revision}'") from None
     except LocalEntryNotFoundError:
-        raise InvalidInput(f"repository '{repo}' cannot be reached: go online or give a directory") from None
+        raise InvalidInput(
+            f"repository '{repo}' cannot be reached: go online or give a directory{_near(repo)}"
+        ) from None
     except EntryNotFoundError:
         raise InvalidInput(f"repository '{repo}' has no config.json: it is no transformers checkpoint") from None
     except _UNREADABLE as error:
@@ -62,6 +62,12 @@ def load_repository(repo: str, revision: str | None = None) -> ModelSpec:
     return spec_from_config(
         config, repo, tensors, total_bytes, repo=repo, revision=revision, source=f"https://huggingface.co/{repo}"
     )
+
+
+def _near(repo: str) -> str:
+    """The catalog's model that a repository's name looks like, as a question."""
+    close = models.near(repo.rpartition("/")[2])
+    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def _answers(repo: str, revision: str | None) -> bool:

@@ -23,6 +23,7 @@ _LABELS = {
     "kv_bytes_per_token_per_gpu": Label.DERIVED,
     "kv_tokens": Label.ESTIMATED,
     "overhead_gib_per_gpu": Label.ESTIMATED,
+    "overhead_range_gib": Label.ESTIMATED,
     "usable_gib_per_gpu": Label.DERIVED,
     "kv_gib_per_gpu": Label.ESTIMATED,
     "kv_needed_gib_per_gpu": Label.DERIVED,
@@ -75,7 +76,7 @@ def memory_of(model: ModelSpec, gpu: GpuSpec, layout: Layout, engine: EngineChoi
         overhead_gib_per_gpu=overhead,
         usable_gib_per_gpu=budget,
         fits=per_engine * layout.dcp >= needed,
-        labels=_LABELS if gpu.device == "cuda" else _LABELS | {"kv_tokens": Label.DERIVED},
+        labels=_labels(gpu),
         seed_rule_gb=model.parameters * SEED_BYTES.get(model.precision, 2.0) * SEED_FACTOR / 1e9,
         seed_rule_kv_gb=load.tokens * kv.token_bytes(model, 1, engine.kv_cache_dtype, (0, model.layers), hopper) / GB,
         overhead_parts=overheads,
@@ -84,6 +85,14 @@ def memory_of(model: ModelSpec, gpu: GpuSpec, layout: Layout, engine: EngineChoi
         kv_needed_gib_per_gpu=needed * per_token / layout.dcp / GIB,
         total_gib_per_gpu=gpu.memory_gib if gpu.device == "cuda" else budget,
     )
+
+
+def _labels(gpu: GpuSpec) -> dict[str, Label]:
+    """The label of each figure: what is a share of a guessed memory is a guess itself."""
+    if gpu.device != "cuda":
+        return _LABELS | {"kv_tokens": Label.DERIVED, "total_gib_per_gpu": Label.DERIVED}
+    usable = Label.ESTIMATED if gpu.memory_label is Label.ESTIMATED else Label.DERIVED
+    return _LABELS | {"total_gib_per_gpu": gpu.memory_label, "usable_gib_per_gpu": usable}
 
 
 def _budget(gpu: GpuSpec, engine: EngineChoice, weights: tuple[float, ...], overhead: float) -> float:

@@ -36,7 +36,13 @@ def _budget(plan: Plan) -> Iterator[Line]:
         "memory", f"one {plan.gpu}", gib(total), load_gpu(plan.gpu).memory_label, "cudaMemGetInfo, catalog/gpus.yaml"
     )
     formula = f"{total:.2f} × {utilization:g}"
-    yield Line("usable", formula, gib(memory.usable_gib_per_gpu), Label.DERIVED, "--gpu-memory-utilization")
+    yield Line(
+        "usable",
+        formula,
+        gib(memory.usable_gib_per_gpu),
+        memory.labels["usable_gib_per_gpu"],
+        "--gpu-memory-utilization",
+    )
 
 
 def _weights(plan: Plan, model: ModelSpec) -> Iterator[Line]:

@@ -139,6 +139,11 @@ class TestRepository:
         with pytest.raises(InvalidInput, match="did you mean"):
             load_model("someone/mixtral-8x7b")
 
+    def test_near_names_are_suggested_out_of_reach_too(self, repository: Callable[..., None]) -> None:
+        repository(OSError("no route to host"))
+        with pytest.raises(InvalidInput, match=r"cannot be reached: .*; did you mean 'mixtral-8x7b"):
+            load_model("someone/mixtral-8x7b-instruct")
+
     def test_a_configuration_that_is_no_object(self, repository: Callable[..., None]) -> None:
         repository({"config.json": "[]"})
         with pytest.raises(InvalidInput, match="no JSON object"):

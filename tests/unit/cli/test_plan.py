@@ -58,6 +58,13 @@ class TestJson:
         data = json.loads(shell(*A100, "--json", "--compare").out)
         assert len({one["gpu"] for one in data["compared"]}) > 5
 
+    @pytest.mark.parametrize("gpu", ["A100_80G_PCIE", "B300_SXM6", "cpu"])
+    def test_every_figure_of_the_memory_has_a_label(self, gpu: str, shell: Shell) -> None:
+        memory = json.loads(shell("plan", "mixtral-8x7b", "--gpu", gpu, "--context", "4096", "--json").out)["memory"]
+        assert memory.keys() - {"fits", "labels"} == memory["labels"].keys()
+        guessed = memory["labels"]["total_gib_per_gpu"] == memory["labels"]["usable_gib_per_gpu"] == "estimated"
+        assert guessed == (gpu == "B300_SXM6")
+
     def test_json_is_alone_on_stdout(self, shell: Shell, tmp_path: Path) -> None:
         outcome = shell(*A100, "--json", "--html", tmp_path / "plan.html")
         assert json.loads(outcome.out)["count"] == 4
