@@ -31,17 +31,28 @@ def load_measured(path: Path) -> tuple[Measured, ...]:
 
 def _result(path: Path, number: int, raw: Any) -> Measured:
     try:
-        rate = float(raw["tokens_per_second"])
-        if rate <= 0:
-            raise ValueError(f"tokens_per_second {rate} is not positive")
         return Measured(
             model=str(raw["model"]),
             gpu=str(raw["gpu"]),
-            layout=Layout(**raw["layout"]),
-            tokens_per_second=rate,
-            p95_seconds=None if raw.get("p95_seconds") is None else float(raw["p95_seconds"]),
-            batch=None if raw.get("batch") is None else int(raw["batch"]),
+            layout=_layout(raw["layout"]),
+            tokens_per_second=_positive("tokens_per_second", raw["tokens_per_second"]),
+            p95_seconds=None if raw.get("p95_seconds") is None else _positive("p95_seconds", raw["p95_seconds"]),
+            batch=None if raw.get("batch") is None else int(_positive("batch", raw["batch"])),
             date=str(raw["date"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidInput(f"{path}: result {number} is no benchmark result ({error!r}): {_FORM}") from None
+
+
+def _positive(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError(f"{name} {value!r} is not positive")
+    return float(value)
+
+
+def _layout(raw: dict[str, Any]) -> Layout:
+    sizes = {name: value for name, value in raw.items() if name != "ep"}
+    wrong = next((f"{name} {value!r}" for name, value in sizes.items() if type(value) is not int or value < 1), None)
+    if wrong:
+        raise ValueError(f"{wrong} is no size of a layout")
+    return Layout(**sizes, ep=bool(raw.get("ep", False)))

@@ -131,8 +131,8 @@ def check(name: str, raw: object, where: str | None = None) -> BaseModel:
         return FILES[name].model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"{where or name}: {place}: {first['msg']}") from None
+        place = "".join(f"{part}." for part in first["loc"]).rstrip(".")
+        raise InvalidInput(": ".join(part for part in (where or name, place, first["msg"]) if part)) from None
 
 
 def check_all() -> None:

@@ -207,6 +207,12 @@ class TestMeasuredFile:
             ("{}", "no list"),
             ('[{"model": "m"}]', "result 0"),
             (json.dumps([ENTRY | {"tokens_per_second": -1}]), "not positive"),
+            (json.dumps([ENTRY | {"tokens_per_second": float("nan")}]), "tokens_per_second nan is not positive"),
+            (json.dumps([ENTRY | {"p95_seconds": float("inf")}]), "p95_seconds inf is not positive"),
+            (json.dumps([ENTRY | {"batch": "many"}]), "batch 'many' is not positive"),
+            (json.dumps([ENTRY | {"layout": {"tp": "2"}}]), "tp '2' is no size of a layout"),
+            (json.dumps([ENTRY | {"layout": {"pp": -1}}]), "pp -1 is no size of a layout"),
+            (json.dumps([ENTRY | {"layout": []}]), "result 0"),
         ],
     )
     def test_mistakes_are_one_line(self, tmp_path: Path, content: str, message: str) -> None:
