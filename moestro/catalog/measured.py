@@ -40,7 +40,7 @@ def _result(path: Path, number: int, raw: Any) -> Measured:
             batch=None if raw.get("batch") is None else int(_positive("batch", raw["batch"])),
             date=str(raw["date"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidInput(f"{path}: result {number} is no benchmark result ({error!r}): {_FORM}") from None
 
 

@@ -213,6 +213,7 @@ class TestMeasuredFile:
             (json.dumps([ENTRY | {"layout": {"tp": "2"}}]), "tp '2' is no size of a layout"),
             (json.dumps([ENTRY | {"layout": {"pp": -1}}]), "pp -1 is no size of a layout"),
             (json.dumps([ENTRY | {"layout": []}]), "result 0"),
+            (json.dumps([ENTRY | {"batch": 10**400}]), "result 0"),
         ],
     )
     def test_mistakes_are_one_line(self, tmp_path: Path, content: str, message: str) -> None:
