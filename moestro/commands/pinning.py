@@ -42,10 +42,7 @@ def from_stack(options: PlanOptions, path: Path) -> PlanOptions:
         "gpu_memory_utilization": engine.memory_utilization,
         "max_num_batched_tokens": engine.max_num_batched_tokens,
         "max_num_seqs": engine.max_num_seqs,
-        "tp": layout.tp if layout else None,
-        "pp": layout.pp if layout else None,
-        "dp": layout.dp if layout else None,
-        "ep": layout.ep if layout else None,
+        **{size: getattr(layout, size, None) for size in ("tp", "pp", "dp", "ep")},
     }
     open_ones = {key: value for key, value in declared.items() if getattr(options, key) is None}
     return replace(

@@ -33,8 +33,7 @@ def spec_from_config(
         name: what to call it.
         tensors: the checkpoint's tensor headers; with them the bytes are exact.
         total_bytes: of its weight files, which bound what is not understood.
-        facts: what the configuration does not say: ``repo``, ``revision``, ``family``, ``gated``, ``source``,
-            ``tokenizer_mode``, ``trust_remote_code``, ``notes``.
+        facts: what the configuration does not say, by the names of ModelSpec's fields (``repo``, ``source``, ...).
 
     Raises:
         UnknownArchitecture: what the model is cannot be told; the error bounds its memory by the files' sizes.
@@ -45,25 +44,29 @@ def spec_from_config(
     text = text_config(config)
     shape, quantization = _understood(config, total_bytes or sum(tensor.bytes for tensor in tensors or ()))
     computed = classes = weight_classes(shape, quantization, vision_parameters(config))
-    parameters = sum(one.parameters for one in classes)
-    active = _active(shape, parameters, classes)
+    parameters = sum(one.parameters for one in computed)
     if tensors:
-        classes = exact_classes(classes, tensors, shape.layers)
+        classes = exact_classes(computed, tensors, shape.layers)
     facts["notes"] = (*facts.get("notes", ()), *_notes(classes, config), *_mismatch(computed, classes))
     facts.setdefault("tokenizer_mode", _tokenizer_mode(shape))
     return ModelSpec(
         name=name,
-        architecture=str(next(iter(Fields(config).items("architectures") or Fields(text).items("architectures")), "?")),
+        architecture=_architecture(text, config),
         weights=classes,
         quantization=quantization,
         dtype=_dtype(text, config),
         parameters=parameters,
-        active_parameters=active,
+        active_parameters=_active(shape, parameters, computed),
         mtp_layers=mtp_layers(text),
         exact=bool(tensors),
         **{field: getattr(shape, field) for field in _SHARED},
         **facts,
     )
+
+
+def _architecture(text: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    named = Fields(config).items("architectures") or Fields(text).items("architectures")
+    return str(next(iter(named), "?"))
 
 
 def _understood(config: Mapping[str, Any], total_bytes: int) -> tuple[shapes.Shape, Quantization]:
