@@ -17,6 +17,7 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from moestro.clouds.sandbox.home import Home
 from moestro.clouds.sandbox.store import Deployment
@@ -28,6 +29,8 @@ USER_ID = 1000
 SSH_PORT = 22
 DOCKER_SECONDS = 180  # twenty hosts that start at once keep Docker busy
 PROBE_SECONDS = 0.5
+RESERVED_SECONDS = 60.0  # how long a name may be taken by a container that is not there yet
+RESERVED_POLL_SECONDS = 0.2
 PAPER_NETWORK = ipaddress.ip_network("198.18.0.0/15")
 REBOOTS: Any = {"Name": "unless-stopped"}  # a host that shuts itself down to reboot comes up again
 
@@ -181,6 +184,12 @@ class DockerHosts:
             all=True, filters={"label": f"{LABEL}={self._home.id}"}, ignore_removed=True
         )
 
+    @retry(
+        retry=retry_if_exception(lambda error: type(error) is NotFound),
+        wait=wait_fixed(RESERVED_POLL_SECONDS),
+        stop=stop_after_delay(RESERVED_SECONDS),
+        reraise=True,
+    )
     def _ensure_container(self, deployment: Deployment) -> Container:
         try:
             return self._docker.containers.create(
@@ -201,7 +210,9 @@ class DockerHosts:
         except APIError as error:
             if error.status_code != 409:
                 raise
-            return self._docker.containers.get(self._name(deployment))  # another process was first
+            # Another process was first. Where it was killed in the middle of its request, Docker goes on with that, or
+            # gives it up: until then the name is taken, and no container is there.
+            return self._docker.containers.get(self._name(deployment))
 
     def _endpoint(self, deployment: Deployment) -> Any:
         network = self._docker.networks.get(self._network)

@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import docker
 import paramiko
 import pytest
-from docker.models.containers import Container
+import requests
+from docker.errors import APIError
+from docker.models.containers import Container, ContainerCollection
 
 from moestro.clouds.base import Cloud, Instance, InstanceState, OfferQuery, SshKey
 from moestro.clouds.ordering import await_running, rent, terminate
@@ -203,6 +205,31 @@ class TestManyAtOnce:
             machine = up(cloud, key, name, wait)
             assert [found.id for found in cloud.find_instances(name, wait)] == [machine.id]
         assert len(containers(engine, home)) == 6
+
+    def test_a_name_that_a_killed_process_has_taken_is_waited_for(
+        self,
+        cloud: Cloud,
+        key: SshKey,
+        home: Home,
+        engine: docker.DockerClient,
+        wait: Wait,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        create, taken = ContainerCollection.create, [True, True]
+
+        def late(collection: ContainerCollection, *arguments: object, **named: object) -> Container:
+            if taken:
+                taken.pop()
+                conflict = requests.Response()
+                conflict.status_code = 409
+                raise APIError("the container name is already in use", response=conflict)
+            return create(collection, *arguments, **named)
+
+        monkeypatch.setattr(ContainerCollection, "create", late)
+        machine = up(cloud, key, "web-0", wait)
+        assert taken == []
+        assert [found.id for found in cloud.list_instances(wait)] == [machine.id]
+        assert len(containers(engine, home)) == 1
 
     def test_twenty_on_paper_side_by_side(self, cloud: Cloud, key: SshKey, home: Home, wait: Wait) -> None:
         configure(home, Settings(contract_only=True))
