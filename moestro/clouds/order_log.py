@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from moestro import paths
+from moestro.errors import InvalidInput
 
 
 class OrderLog:
@@ -28,10 +29,21 @@ class OrderLog:
         return cls(paths.cache() / "orders")
 
     def sent(self, name: str) -> None:
-        """An order of the machine ``name`` goes out now."""
-        if self._directory is not None:
+        """An order of the machine ``name`` goes out now.
+
+        Raises:
+            InvalidInput: the cache cannot be written. Nothing may be ordered then.
+        """
+        if self._directory is None:
+            return
+        try:
             self._directory.mkdir(parents=True, exist_ok=True)
             (self._directory / name).write_text(repr(self._now()))
+        except OSError as error:
+            raise InvalidInput(
+                f"{self._directory} cannot be written ({error.strerror}), and orders are remembered there: set "
+                f"MOESTRO_CACHE to a directory that can"
+            ) from None
 
     def answered(self, name: str) -> None:
         """The outcome of the order of ``name`` is known."""
@@ -44,7 +56,7 @@ class OrderLog:
             return None
         try:
             return max(0.0, self._now() - float((self._directory / name).read_text()))
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return None
 
     def youngest(self) -> float | None:

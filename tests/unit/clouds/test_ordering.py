@@ -14,6 +14,7 @@ from moestro.errors import (
     CloudError,
     DeadlineExceeded,
     InsufficientFunds,
+    InvalidInput,
     MoestroError,
     NoCapacity,
     NotYetTerminable,
@@ -173,6 +174,13 @@ class TestOrderLog:
         with pytest.raises(DeadlineExceeded):
             rent(cloud, QUERY, "web-0", "key-1", clock.wait(30), log)
         assert log.age("web-0") == 30
+
+    def test_nothing_is_ordered_that_cannot_be_remembered(self, tmp_path: Path) -> None:
+        (tmp_path / "cache").write_text("a file")
+        cloud = FakeCloud()
+        with pytest.raises(InvalidInput, match="set MOESTRO_CACHE to a directory that can"):
+            rent(cloud, QUERY, "web-0", "key", Clock().wait(60), OrderLog(tmp_path / "cache" / "orders"))
+        assert cloud.orders == []
 
     def test_a_damaged_record_says_nothing(self, log: OrderLog, tmp_path: Path) -> None:
         log.sent("web-0")

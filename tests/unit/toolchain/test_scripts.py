@@ -25,6 +25,15 @@ def bash(lines: str, cache: Path, sources: str = "") -> subprocess.CompletedProc
     )
 
 
+class TestEnvironment:
+    def test_proxies_are_kept_out_of_the_loopback(self, tmp_path: Path) -> None:
+        proxied = f"export https_proxy=http://proxy:1 no_proxy=internal; . {CHECKOUT}/scripts/env; echo $no_proxy"
+        assert bash(proxied, tmp_path).stdout == "internal,localhost,127.0.0.1\n"
+
+    def test_nothing_is_set_where_there_is_no_proxy(self, tmp_path: Path) -> None:
+        assert bash('echo "${no_proxy-unset}"', tmp_path).stdout == "unset\n"
+
+
 class TestStep:
     def test_shows_a_name_and_a_time_and_logs_the_rest(self, tmp_path: Path) -> None:
         ran = bash('work() { echo details; echo more >&2; }; step "Some work" work', tmp_path)
