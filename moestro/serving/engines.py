@@ -18,6 +18,11 @@ from moestro.serving.launch import Launch
 from moestro.serving.systemd import environment_text
 
 
+# How long an engine keeps an idle connection open. Its server's own 5 s are too near to nginx's 4 s: one that is short of
+# cores looks at its clock before it looks at what has arrived, and closes on a request that came in time.
+KEEP_ALIVE_SECONDS = 75
+
+
 @dataclass(frozen=True, slots=True)
 class Keyed:
     """A launch whose process finds its API key in a file.
@@ -76,7 +81,8 @@ def with_warnings(plan: Plan) -> Plan:
 
 def _keyed_vllm(launch: Launch, directory: str, api_key: str) -> Keyed:
     path = f"{directory}/engine.env"
-    return Keyed(launch, {path: environment_text({"VLLM_API_KEY": api_key})}, path)
+    environment = {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_SECONDS)} | launch.env
+    return Keyed(Launch(launch.argv, environment), {path: environment_text({"VLLM_API_KEY": api_key})}, path)
 
 
 def _keyed_sglang(launch: Launch, directory: str, api_key: str) -> Keyed:
@@ -85,8 +91,9 @@ def _keyed_sglang(launch: Launch, directory: str, api_key: str) -> Keyed:
         raise InvalidInput("SGLang reads one --config, which holds its API key: give the other options as arguments")
     options, logging = f"{directory}/engine.yaml", f"{directory}/logging.json"
     argv = (*launch.argv, "--config", options)
+    environment = {"SGLANG_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_SECONDS)} | launch.env
     return Keyed(
-        Launch(argv, launch.env | {"SGLANG_LOGGING_CONFIG_PATH": logging}),
+        Launch(argv, environment | {"SGLANG_LOGGING_CONFIG_PATH": logging}),
         {options: _sglang_options(api_key), logging: json.dumps(_SGLANG_LOGGING, indent=2) + "\n"},
     )
 

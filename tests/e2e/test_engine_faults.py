@@ -20,6 +20,7 @@ from tests.e2e.stack import LOCAL, Stack, kill_group
 pytestmark = [pytest.mark.docker, pytest.mark.pulumi, pytest.mark.vllm]
 
 UP = ("up", "--yes", "--skip-preview")
+GATEWAY_LOG = "cd /var/log/moestro/local/gateway && cat error.log && grep -v '\"status\":200' access.log"
 PROMPT = {"model": "tiny-mixtral", "prompt": "Mixture of Experts means", "max_tokens": 8}
 
 
@@ -82,8 +83,9 @@ class TestUpgrade:
         with _Load(outputs["endpoint"], outputs["apiKey"]) as load:
             pair.configure(LOCAL | {"moe:engine": LOCAL["moe:engine"] | {"maxNumSeqs": 7}})
             pair.up()
+        _, told = run_inside(_host(pair, "local-0"), GATEWAY_LOG)
         assert load.statuses
-        assert set(load.statuses) == {200}, (load.statuses, load.refused)
+        assert set(load.statuses) == {200}, f"{load.statuses} {load.refused}\n{told}"
         assert load.cut_streams == 0
         for name in ("local-0", "local-1"):
             _, unit = run_inside(_host(pair, name), "systemctl show -p ExecStart moestro-engine-local.service")

@@ -41,11 +41,20 @@ class TestKey:
         assert keyed.launch.env.items() >= LAUNCH.env.items()
 
 
+@pytest.mark.parametrize(
+    ("name", "variable"), [("vllm", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"), ("sglang", "SGLANG_TIMEOUT_KEEP_ALIVE")]
+)
+def test_keeps_idle_connections_longer_than_nginx_unless_told_otherwise(name: str, variable: str) -> None:
+    assert engine(name).keyed(LAUNCH, DIRECTORY, KEY).launch.env[variable] == "75"
+    told = Launch(LAUNCH.argv, {variable: "30"})
+    assert engine(name).keyed(told, DIRECTORY, KEY).launch.env[variable] == "30"
+
+
 class TestVllm:
     def test_reads_its_environment(self) -> None:
         keyed = engine("vllm").keyed(LAUNCH, DIRECTORY, KEY)
 
-        assert keyed.launch == LAUNCH
+        assert keyed.launch.argv == LAUNCH.argv
         assert keyed.environment_file == f"{DIRECTORY}/engine.env"
         assert keyed.files == {f"{DIRECTORY}/engine.env": f'VLLM_API_KEY="{KEY}"\n'}
 
