@@ -17,8 +17,7 @@ from moestro.serving.arguments import sparse_attention
 from moestro.serving.launch import Launch
 from moestro.serving.systemd import environment_text
 
-
-# How long an engine keeps an idle connection open. Its server's own 5 s are too near to nginx's 4 s: one that is short of
+# How long an engine keeps an idle connection open. Its server's own 5 s are too near to nginx's 4 s: one short of
 # cores looks at its clock before it looks at what has arrived, and closes on a request that came in time.
 KEEP_ALIVE_SECONDS = 75
 
