@@ -40,10 +40,10 @@ UNIT = "moestro-engine-chat"
 DIRECTORY = "/etc/moestro/chat"
 MODEL = "/var/lib/moestro/weights/tiny-mixtral"
 LAUNCH = f"""/opt/vllm/bin/vllm serve {MODEL} --served-model-name tiny --host 0.0.0.0 --port 8000
-    --dtype bfloat16 --max-model-len 512 --enforce-eager --shutdown-timeout 30
+    --dtype bfloat16 --max-model-len 4096 --enforce-eager --shutdown-timeout 30
     --ssl-certfile {DIRECTORY}/engine.crt --ssl-keyfile {DIRECTORY}/engine.key
     --ssl-ca-certs {DIRECTORY}/authority.crt --ssl-cert-reqs 2"""
-TOKENS = 450
+TOKENS = 1600  # some 8 s: the stream must outlast the way to the engine, which waits for nginx too
 
 
 @dataclass
